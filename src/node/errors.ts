@@ -1,0 +1,46 @@
+/** What a command or query can refuse. Codes are stable; the API maps each once to HTTP, JSON-RPC and exit codes. */
+export type NodeErrorCode =
+  | 'permission_denied'
+  | 'instruction_write_required'
+  | 'scope_denied'
+  | 'fact_not_found'
+  | 'conflict_not_found'
+  | 'conflict_resolved'
+  | 'invalid_resolution'
+  | 'unknown_supersedes'
+  | 'foreign_supersedes'
+  | 'reserved_entity'
+  | 'idempotency_mismatch'
+  | 'batch_too_large'
+  | 'attestation_unknown'
+  | 'invalid_cursor'
+  | 'invalid_query'
+  | 'garden_not_found'
+  | 'garden_exists'
+  | 'garden_forbidden'
+  | 'garden_scope_mismatch'
+  | 'garden_slug_invalid'
+  | 'member_not_found'
+  | 'member_exists'
+  | 'last_admin'
+  | 'key_not_found'
+  | 'key_exists'
+  | 'key_invalid'
+  | 'job_not_found'
+  | 'limit_reached'
+  | 'unknown_origin'
+  | 'busy'
+  | 'stopping';
+
+/** A refusal: nothing was changed. `hint` says what the caller can do about it. */
+export class NodeError extends Error {
+  override readonly name = 'NodeError';
+  readonly code: NodeErrorCode;
+  readonly hint: string;
+
+  constructor(code: NodeErrorCode, message: string, hint: string) {
+    super(message);
+    this.code = code;
+    this.hint = hint;
+  }
+}
