@@ -10,8 +10,8 @@ const { isStamped, matchesLock, removeStamp, writeStamp } = require('./dependenc
 const { withInstallLock } = require('./install-lock.js');
 const { MINIMUM_NODE, RUNTIME_VERSION, isAtLeast, runtimeLocation } = require('./runtime.js');
 
-/** Lines of npm's output shown when it fails: its error and the reason, not the whole log. */
-const NPM_TAIL_LINES = 15;
+/** Lines of npm's output shown when it fails: npm begins with the reason and ends with usage and paths of logs. */
+const NPM_LINES_SHOWN = 15;
 
 /** An error the user can act on: printed as message and hint, without a stack. */
 class LaunchError extends Error {
@@ -170,10 +170,10 @@ async function npm(world, node, args) {
   }
   if (result.signal !== null) throw interruptedBy(result.signal);
   if (result.code !== 0) {
-    const tail = result.output.trim().split('\n').slice(-NPM_TAIL_LINES).join('\n  ');
+    const reason = result.output.trim().split('\n').slice(0, NPM_LINES_SHOWN).join('\n  ');
     throw new LaunchError(
       'npm_failed',
-      `npm ${args[0]} failed (exit ${result.code})\n  ${tail}`,
+      `npm ${args[0]} failed (exit ${result.code})\n  ${reason}`,
       'check the network and the npm registry settings (`npm ping`), then run the same command again',
     );
   }

@@ -7,7 +7,7 @@ const tty = require('tty');
 /** Ways to die that say nothing about the launcher itself; others (SIGSEGV, SIGABRT) would dump its core as well. */
 const RAISED_AGAIN = new Set(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGKILL']);
 
-/** Characters of a piped child's output kept for an error message: npm's report fits, a runaway child does not hurt. */
+/** Characters kept of a piped child's output for an error message: enough for npm's report, little for a runaway. */
 const OUTPUT_KEPT = 64 * 1024;
 
 /** If raising the signal again did not end us (it is ignored or blocked), leave by exit code after this long. */
@@ -22,8 +22,8 @@ const RAISE_GRACE_MS = 500;
  * @param {string[]} args
  * @param {object} options as for `child_process.spawn`, and `repeatsAreDropped`: the child loads signal-guard.js, so
  *   a SIGINT may be passed on in any case
- * @returns {Promise<{ code: number | null, signal: string | null, output: string }>} `output` is the end of what the
- *   child wrote, where its stdio is piped
+ * @returns {Promise<{ code: number | null, signal: string | null, output: string }>} `output` is the beginning of what
+ *   the child wrote, where its stdio is piped
  */
 function runChild(command, args, options) {
   const { repeatsAreDropped, ...spawnOptions } = options;
@@ -43,7 +43,7 @@ function runChild(command, args, options) {
     child = spawn(command, args, spawnOptions);
     let output = '';
     const keep = (chunk) => {
-      output = (output + chunk).slice(-OUTPUT_KEPT);
+      output = (output + chunk).slice(0, OUTPUT_KEPT);
     };
     if (child.stdout) child.stdout.setEncoding('utf8').on('data', keep);
     if (child.stderr) child.stderr.setEncoding('utf8').on('data', keep);

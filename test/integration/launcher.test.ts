@@ -172,7 +172,7 @@ describe('launcher: what is installed', () => {
     assert.equal(fixture.npmCalls().length, 2);
   });
 
-  it('reports the end of what npm said, with a hint, and tries again the next time', async () => {
+  it('reports what npm said, with a hint, and tries again the next time', async () => {
     fixture.write('src/cli/main.ts', REPORT);
     const failed = await fixture.run('stigmesh', [], { env: { FAKE_NPM_FAILS: '1' } });
     assert.equal(failed.code, 1);
