@@ -21,37 +21,51 @@ export class MemoryStore implements Store {
   #table: Table = [];
   #durable: Table = [];
   #closed = false;
+  /** Counts crashes: scans and snapshots of an earlier life are closed, as those of a process that is gone. */
+  #life = 0;
 
   get(key: Bytes): Promise<Buffer | undefined> {
-    return this.#reader(() => this.#table).get(key);
+    return this.#reader(() => this.#table, this.#liveness()).get(key);
   }
 
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    return this.#reader(() => this.#table).getMany(keys);
+    return this.#reader(() => this.#table, this.#liveness()).getMany(keys);
   }
 
   scan(options: ScanOptions): Scan {
-    const table = this.#table;
-    return this.#reader(() => table).scan(options);
+    return this.#reader(() => this.#table, this.#liveness()).scan(options);
   }
 
   snapshot(): Snapshot {
     const table = this.#table;
-    return { ...this.#reader(() => table), close: async () => {} };
+    const assertLive = this.#liveness();
+    assertLive();
+    let open = true;
+    const assertOpen = (): void => {
+      assertLive();
+      if (!open) throw closed();
+    };
+    return {
+      ...this.#reader(() => table, assertOpen),
+      close: async () => {
+        open = false;
+      },
+    };
   }
 
   async batch(ops: readonly StoreOp[], options: { readonly durable: boolean }): Promise<void> {
-    this.#assertOpen();
+    if (this.#closed) throw closed();
     this.#table = apply(this.#table, ops);
     // A log is durable up to a point: what is fsynced carries everything written before it.
     if (options.durable) this.#durable = this.#table;
   }
 
   async compact(): Promise<void> {
-    this.#assertOpen();
+    if (this.#closed) throw closed();
   }
 
   async size(): Promise<number> {
+    if (this.#closed) throw closed();
     return this.#table.reduce((bytes, { key, value }) => bytes + key.length + value.length, 0);
   }
 
@@ -63,45 +77,74 @@ export class MemoryStore implements Store {
   crash(): void {
     this.#table = this.#durable;
     this.#closed = false;
+    this.#life += 1;
   }
 
-  #assertOpen(): void {
-    if (this.#closed) throw new StoreError('store_closed', 'the store is closed', 'open a new one');
+  #liveness(): () => void {
+    const life = this.#life;
+    return () => {
+      if (this.#closed || this.#life !== life) throw closed();
+    };
   }
 
-  #reader(table: () => Table): Reader {
+  #reader(table: () => Table, assertOpen: () => void): Reader {
     const get = (key: Bytes): Buffer | undefined => {
-      this.#assertOpen();
-      const at = lowerBound(table(), key);
-      const entry = table()[at];
-      return entry && Buffer.compare(entry.key, key) === 0 ? entry.value : undefined;
+      assertOpen();
+      const entry = table()[lowerBound(table(), key)];
+      return entry && Buffer.compare(entry.key, key) === 0 ? Buffer.from(entry.value) : undefined;
     };
     return {
       get: async (key) => get(key),
-      getMany: async (keys) => keys.map(get),
-      scan: ({ gte, lt, reverse = false }) => {
-        const rows = table();
-        let from = lowerBound(rows, gte);
-        let to = Math.max(from, lowerBound(rows, lt));
-        return {
-          next: async (count) => {
-            this.#assertOpen();
-            if (reverse) {
-              const slice = rows.slice(Math.max(from, to - count), to).reverse();
-              to -= slice.length;
-              return slice;
-            }
-            const slice = rows.slice(from, Math.min(to, from + count));
-            from += slice.length;
-            return slice;
-          },
-          close: async () => {
-            from = to;
-          },
-        };
+      getMany: async (keys) => {
+        assertOpen();
+        return keys.map(get);
+      },
+      scan: (options) => {
+        assertOpen();
+        return new MemoryScan(table(), options, assertOpen);
       },
     };
   }
+}
+
+class MemoryScan implements Scan {
+  readonly #rows: Table;
+  readonly #reverse: boolean;
+  readonly #assertOpen: () => void;
+  #from: number;
+  #to: number;
+  #open = true;
+  #ended = false;
+
+  constructor(rows: Table, { gte, lt, reverse = false }: ScanOptions, assertOpen: () => void) {
+    this.#rows = rows;
+    this.#reverse = reverse;
+    this.#assertOpen = assertOpen;
+    this.#from = lowerBound(rows, gte);
+    this.#to = Math.max(this.#from, lowerBound(rows, lt));
+  }
+
+  async next(count: number): Promise<Entry[]> {
+    if (this.#ended) return [];
+    this.#assertOpen();
+    if (!this.#open) throw closed();
+    const rows = this.#reverse
+      ? this.#rows.slice(Math.max(this.#from, this.#to - count), this.#to).reverse()
+      : this.#rows.slice(this.#from, Math.min(this.#to, this.#from + count));
+    if (this.#reverse) this.#to -= rows.length;
+    else this.#from += rows.length;
+    this.#ended = rows.length < count;
+    // Copies, as a disk hands out: what a reader does to its bytes stays with the reader.
+    return rows.map(({ key, value }) => ({ key: Buffer.from(key), value: Buffer.from(value) }));
+  }
+
+  async close(): Promise<void> {
+    this.#open = false;
+  }
+}
+
+function closed(): StoreError {
+  return new StoreError('store_closed', 'the store is closed', 'the daemon is stopping; try again when it runs');
 }
 
 /** Merges a batch into a sorted table: linear in the table, which is fine for the sizes memory is used at. */
