@@ -75,7 +75,7 @@ function look(file) {
   }
 }
 
-/** Removes a dead lock. A second file makes this exclusive: otherwise a slow rival could remove the new holder's lock. */
+/** Removes a dead lock. A second file makes this exclusive: a slow rival could else remove the new holder's lock. */
 function takeOver(file, content) {
   const guard = `${file}.takeover`;
   if (!tryCreate(guard, String(process.pid))) {

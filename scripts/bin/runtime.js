@@ -6,7 +6,7 @@
  */
 const path = require('path');
 
-/** Oldest Node that can run Stigmesh (`Promise.withResolvers`, `require(esm)`); equals `engines.node` in package.json. */
+/** Oldest Node that runs Stigmesh (`Promise.withResolvers`, `require(esm)`); equals `engines.node` in package.json. */
 const MINIMUM_NODE = '22.12.0';
 
 /** The runtime a clone brings along when the system's Node is too old. This is the only place that pins it. */

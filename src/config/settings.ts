@@ -22,7 +22,7 @@ export interface Setting {
   readonly schema: z.ZodType;
 }
 
-/** Variables that are not settings of the daemon but belong to us all the same: where things are, and the client side. */
+/** Variables that are ours but no settings of the daemon: where things are, and the client side. */
 export const OTHER_VARIABLES: { readonly [name: string]: string } = {
   STIGMESH_HOME: 'One directory for configuration, keys and data, instead of the XDG directories.',
   STIGMESH_URL: 'Where the client commands find the daemon.',
