@@ -73,8 +73,9 @@ export function decodeCanonical(bytes: Uint8Array, maxBytes: number): JsonValue 
   try {
     text = utf8.decode(bytes);
     value = JSON.parse(text) as JsonValue;
-  } catch (error) {
-    throw new FactError('not_canonical', `not JSON in UTF-8: ${(error as Error).message}`, 'send RFC 8785 bytes');
+  } catch {
+    // The parser's message quotes the text, and no fact belongs into an error or a log.
+    throw new FactError('not_canonical', 'not JSON in UTF-8', 'send RFC 8785 bytes');
   }
   if (canonicalize(value) !== text) {
     throw new FactError(

@@ -1,6 +1,9 @@
 /** Limits of a single fact and its statement. Every one is reached by a test; spec/facts.md lists them. */
 
-/** Largest statement in bytes: a 64 KiB text twice escaped still fits, a frame of 256 KiB holds at least two. */
+/**
+ * Largest statement in bytes: a 64 KiB text fits unless nearly every character of it needs an escape, and a frame of
+ * 256 KiB holds at least one with its signature.
+ */
 export const MAX_STATEMENT_BYTES = 128 * 1024;
 
 /** Largest string or text value in UTF-8 bytes (facts.md); above it the HTTP API answers 413. */

@@ -235,7 +235,7 @@ export function normalizeExt(input: { readonly [member: string]: unknown }): Fac
   const ext: { -readonly [K in keyof FactExt]: FactExt[K] } = {};
   const { valid_until, garden_id, derived_from, interpret_as, supersedes, basis, ...unknown } = input;
   const stranger = Object.keys(unknown)[0];
-  if (stranger !== undefined) throw badExt(stranger, 'is not a term this version knows');
+  if (stranger !== undefined) throw badExt(stranger.slice(0, 40), 'is not a term this version knows');
   if (valid_until !== undefined && valid_until !== null) {
     if (typeof valid_until !== 'string') throw badExt('valid_until', 'is not text');
     parseInstant(valid_until, 'valid_until');
@@ -256,7 +256,7 @@ export function normalizeExt(input: { readonly [member: string]: unknown }): Fac
     if (!Array.isArray(supersedes) || supersedes.length > MAX_SUPERSEDES) {
       throw badExt('supersedes', `is not a list of at most ${MAX_SUPERSEDES} statement CIDs`);
     }
-    const ids = [...new Set(supersedes.map((id) => cidText(parseCid(String(id)).digest)))].sort();
+    const ids = [...new Set(supersedes.map((id) => statementCid(id)))].sort();
     if (ids.length > 0) ext.supersedes = ids;
   }
   if (derived_from !== undefined && derived_from !== null) {
@@ -267,6 +267,12 @@ export function normalizeExt(input: { readonly [member: string]: unknown }): Fac
     if (derived_from.length > 0) ext.derived_from = derived_from as JsonObject[];
   }
   return ext;
+}
+
+/** Objects are not asked for their text: `{"toString":null}` would throw, and is only ever sent to that end. */
+function statementCid(id: unknown): string {
+  if (typeof id !== 'string') throw badExt('supersedes', 'holds something else than a statement CID');
+  return cidText(parseCid(id).digest);
 }
 
 function gardenUri(garden: unknown): string {

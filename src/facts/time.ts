@@ -11,7 +11,7 @@ const RFC3339 = /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(\.\d{1,9})?
 export function parseInstant(text: string, field: string): number {
   const match = RFC3339.exec(text);
   const instant = match ? Date.parse(text.toUpperCase()) : Number.NaN;
-  if (!match || Number.isNaN(instant) || Number(match[3]) > daysInMonth(Number(match[1]), Number(match[2]))) {
+  if (!match || Number.isNaN(instant) || match[4] === '24' || Number(match[3]) > daysInMonth(match[1]!, match[2]!)) {
     throw new FactError(
       'invalid_timestamp',
       `${field} is not an RFC 3339 date-time with an offset`,
@@ -31,8 +31,11 @@ export function parseUtcInstant(text: string, field: string): number {
   return instant;
 }
 
-function daysInMonth(year: number, month: number): number {
-  return new Date(Date.UTC(year, month, 0)).getUTCDate();
+/** Date.parse lets 30 February pass as 1 March, and hour 24 as the next day; RFC 3339 knows neither. */
+function daysInMonth(year: string, month: string): number {
+  if (month !== '02') return ['04', '06', '09', '11'].includes(month) ? 30 : 31;
+  const y = Number(year);
+  return y % 4 === 0 && (y % 100 !== 0 || y % 400 === 0) ? 29 : 28;
 }
 
 /** RFC 3339 UTC with milliseconds: the only spelling this daemon writes. */

@@ -49,7 +49,7 @@ export function normalizeValue(type: unknown, v: unknown): FactValue {
     default:
       throw new FactError(
         'invalid_value',
-        `unknown value type ${JSON.stringify(type)?.slice(0, 40)}`,
+        `unknown value type ${typeof type === 'string' ? `'${type.slice(0, 40)}'` : typeof type}`,
         `use one of ${VALUE_TYPES.join(', ')}`,
         'value.type',
       );

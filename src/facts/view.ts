@@ -1,102 +1,24 @@
 import { type ConflictSide, conflictId } from './conflict.ts';
-import type { Hlc } from './hlc.ts';
 import { MAX_CONFLICT_SIDES } from './limits.ts';
+import { type Judgements, judge, pairKey, settledBy } from './view-judgements.ts';
+import {
+  type ConflictView,
+  compareEntries,
+  type EntryState,
+  type EntryView,
+  type KeyView,
+  type ViewEntry,
+  type ViewResolution,
+} from './view-model.ts';
+import { contradict, type Side, standing } from './view-sides.ts';
+
+export * from './view-model.ts';
 
 /**
  * The current view of one key K = (entity, relation, scope, garden): a pure function of the set of statements on it, of
- * the trusted resolutions, and of the time. Same set in any order, same answer (facts.md, spec/views.md).
- */
-
-/** What the view needs to know of one fact statement on K. */
-export interface ViewEntry {
-  /** Statement digest, hex. */
-  readonly id: string;
-  readonly hlc: Hlc;
-  readonly org: string;
-  readonly confidence: number;
-  /** valueDigest() of the claim. */
-  readonly value: string;
-  /** factDigest() of the claim, hex. */
-  readonly claim: string;
-  /** Instant (Unix ms) from which the statement is expired; null: never. Includes a stigmem:ttl of its own org. */
-  readonly until: number | null;
-  /** Statement digest (hex) of the own org's statement that supersedes this one, or null. */
-  readonly supersededBy: string | null;
-  /** Whether the relation is declared multi-valued for this statement's authority. */
-  readonly many: boolean;
-}
-
-/** What the view needs to know of one trusted resolution on K. */
-export interface ViewResolution {
-  readonly id: string;
-  readonly hlc: Hlc;
-  readonly sides: readonly string[];
-  readonly winner: string | null;
-}
-
-/**
- * - `current`: live and shown by default. - `losing`: live, but another value is preferred or won.
- * - `retraction`: a confidence-0 statement that retracted its own org's facts (or nothing). - `dispute`: one that denies
- *   another org's live fact. - `retracted`, `superseded`, `expired`: no longer live, for the reason named.
- */
-export type EntryState = 'current' | 'losing' | 'retraction' | 'dispute' | 'retracted' | 'superseded' | 'expired';
-
-export interface EntryView {
-  readonly state: EntryState;
-  /** Another live value stands against this one, unresolved. */
-  readonly contradicted: boolean;
-  /** The other side won a resolution against this one. */
-  readonly overruled: boolean;
-}
-
-export interface ConflictView {
-  readonly id: string;
-  /** The two standing statements, newer first. */
-  readonly a: ConflictSide;
-  readonly b: ConflictSide;
-  /** Statement digest (hex) of the effective resolution, null while unresolved. */
-  readonly resolvedBy: string | null;
-  /** Every trusted resolution of this pair, newest first; more than one with another outcome is itself a dispute. */
-  readonly resolutions: readonly string[];
-}
-
-export interface KeyView {
-  readonly entries: ReadonlyMap<string, EntryView>;
-  /** Conflict records between the first {@link MAX_CONFLICT_SIDES} sides in order of preference. */
-  readonly conflicts: readonly ConflictView[];
-  /** Live values and denials standing on this key. */
-  readonly sides: number;
-  /** Statement digests (hex) of the preferred facts: one, or several where the relation is many-valued or all else is equal. */
-  readonly preferred: readonly string[];
-  /** Earliest future instant (Unix ms) at which this view changes by itself, null when it does not. */
-  readonly changesAt: number | null;
-}
-
-interface Side extends ConflictSide {
-  readonly value: string;
-  readonly confidence: number;
-  readonly many: boolean;
-  /** Earliest clock reading among the live statements of this value. */
-  readonly since: Hlc;
-  /** Set for a denial: `value` denies one value that was stated on K, `all` (a placeholder value) every earlier one. */
-  readonly denial: Denial['denies'] | null;
-  overruled: boolean;
-  won: boolean;
-  contradicted: boolean;
-  preferred: boolean;
-}
-
-interface Denial {
-  readonly entry: ViewEntry;
-  readonly denies: 'value' | 'all';
-}
-
-/** Orders statements by clock, then digest: total, and the same on every node. */
-export function compareEntries(a: { hlc: Hlc; id: string }, b: { hlc: Hlc; id: string }): number {
-  return a.hlc < b.hlc ? -1 : a.hlc > b.hlc ? 1 : a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
-}
-
-/**
+ * the trusted resolutions, and of the time. Same set in any order, same answer (facts.md, spec/views.md). Linear in
+ * entries and resolutions but for sorting.
+ *
  * @param entries every fact statement on K, in any order
  * @param resolutions every resolution on K whose resolver this node trusts, in any order
  * @param garden garden URI of K or undefined; part of conflict ids
@@ -109,233 +31,187 @@ export function viewKey(
   now: number,
 ): KeyView {
   const sorted = [...entries].sort(compareEntries);
-  const { retracted, denials } = applyRetractions(sorted);
-  const live = sorted.filter(
-    (entry) =>
-      entry.confidence > 0 && !isExpired(entry, now) && entry.supersededBy === null && !retracted.has(entry.id),
-  );
-  const disputes = denials.filter(({ entry, denies }) => {
-    if (isExpired(entry, now) || entry.supersededBy !== null) return false;
-    return live.some((other) => (denies === 'all' ? other.hlc < entry.hlc : other.value === entry.value));
-  });
-  const sides = standingSides(live, disputes);
-  const resolved = applyResolutions(sides, resolutions);
-  markContradictions(sides, resolved);
-  markPreferred(sides);
+  const { retracted, live, disputes, sides } = standing(sorted, now);
+  const judgements = judge(sides, resolutions);
+  markContradictions(sides, judgements);
+  const preferred = markPreferred(sides, judgements);
 
+  const sideOf = new Map<string, Side | undefined>();
+  for (const entry of live) sideOf.set(entry.id, sides.get(entry.value));
+  for (const entry of disputes) sideOf.set(entry.id, sides.get(`!${entry.value}`));
   const view = new Map<string, EntryView>();
-  const liveIds = new Set(live.map((entry) => entry.id));
-  const disputeIds = new Set(disputes.map(({ entry }) => entry.id));
   for (const entry of sorted) {
-    const side = liveIds.has(entry.id)
-      ? sides.get(entry.value)
-      : disputeIds.has(entry.id)
-        ? sides.get(`!${entry.value}`)
-        : undefined;
+    const side = sideOf.get(entry.id);
     view.set(entry.id, {
-      state: stateOf(entry, side, retracted, now),
+      state: stateOf(entry, side, retracted),
       contradicted: side?.contradicted ?? false,
-      overruled: side?.overruled ?? false,
+      overruled: side ? side.overruledBy !== null : false,
     });
   }
   return {
     entries: view,
-    conflicts: conflictRecords(sides, resolved, garden),
+    conflicts: conflictRecords(sides, judgements, garden),
     sides: sides.size,
-    preferred: [...sides.values()].filter((side) => side.preferred).map((side) => side.id),
-    changesAt: nextChange(sorted, now),
+    preferred: preferred.map((side) => side.best.id),
+    changesAt: nextChange(live, disputes),
   };
-}
-
-function isExpired(entry: ViewEntry, now: number): boolean {
-  return entry.until !== null && entry.until <= now;
-}
-
-/**
- * Retraction (facts.md): a confidence-0 statement of org O retracts O's earlier statements of an equal value if O ever
- * made one on K, otherwise all of O's earlier ones. Where O had nothing to retract it is a denial of the others' facts.
- */
-function applyRetractions(sorted: readonly ViewEntry[]): { retracted: Set<string>; denials: Denial[] } {
-  const retracted = new Set<string>();
-  const byOrg = new Map<string, ViewEntry[]>();
-  const denials = new Map<string, ViewEntry>();
-  for (const entry of sorted) {
-    const own = byOrg.get(entry.org) ?? [];
-    byOrg.set(entry.org, own);
-    if (entry.confidence > 0) {
-      own.push(entry);
-      // Who asserts again has withdrawn the denial.
-      denials.delete(entry.org);
-      continue;
-    }
-    if (own.length === 0) {
-      denials.set(entry.org, entry);
-      continue;
-    }
-    const equal = own.filter((earlier) => earlier.value === entry.value);
-    for (const target of equal.length > 0 ? equal : own) retracted.add(target.id);
-  }
-  const stated = new Set(sorted.filter((entry) => entry.confidence > 0).map((entry) => entry.value));
-  return {
-    retracted,
-    denials: [...denials.values()].map((entry) => ({ entry, denies: stated.has(entry.value) ? 'value' : 'all' })),
-  };
-}
-
-/** One side per live value (its newest live statement stands for it) and one per denied value. */
-function standingSides(live: readonly ViewEntry[], disputes: readonly Denial[]): Map<string, Side> {
-  const sides = new Map<string, Side>();
-  const add = (key: string, entry: ViewEntry, denial: Side['denial']): void => {
-    sides.set(key, {
-      key,
-      id: entry.id,
-      claim: entry.claim,
-      hlc: entry.hlc,
-      since: sides.get(key)?.since ?? entry.hlc,
-      value: entry.value,
-      confidence: entry.confidence,
-      many: entry.many,
-      denial,
-      overruled: false,
-      won: false,
-      contradicted: false,
-      preferred: false,
-    });
-  };
-  for (const entry of live) add(entry.value, entry, null);
-  for (const { entry, denies } of disputes) add(`!${entry.value}`, entry, denies);
-  return sides;
-}
-
-function contradict(a: Side, b: Side): boolean {
-  if (a.denial) return !b.denial && (a.denial === 'value' ? a.value === b.value : b.since < a.hlc);
-  if (b.denial) return contradict(b, a);
-  return !(a.many && b.many);
-}
-
-interface Resolved {
-  readonly by: ViewResolution;
-  readonly all: ViewResolution[];
-}
-
-const pairKey = (a: string, b: string): string => (a < b ? `${a} ${b}` : `${b} ${a}`);
-
-/**
- * The effective resolution of each pair: the newest that covers both. A winner binds only what was said before the
- * judgement: a loser stated again later is new evidence and reopens. `both_valid` holds for good.
- */
-function applyResolutions(sides: Map<string, Side>, resolutions: readonly ViewResolution[]): Map<string, Resolved> {
-  const resolved = new Map<string, Resolved>();
-  for (const resolution of [...resolutions].sort(compareEntries)) {
-    const covered = [...new Set([...resolution.sides, ...(resolution.winner === null ? [] : [resolution.winner])])];
-    for (let i = 0; i < covered.length; i++) {
-      for (let j = i + 1; j < covered.length; j++) {
-        const pair = [sides.get(covered[i]!), sides.get(covered[j]!)] as const;
-        if (!binds(resolution, pair[0], pair[1], sides)) continue;
-        const key = pairKey(covered[i]!, covered[j]!);
-        resolved.set(key, { by: resolution, all: [resolution, ...(resolved.get(key)?.all ?? [])] });
-      }
-    }
-  }
-  for (const [key, { by }] of resolved) {
-    if (by.winner === null) continue;
-    for (const sideKey of key.split(' ')) {
-      const side = sides.get(sideKey)!;
-      if (sideKey === by.winner) side.won = true;
-      else side.overruled = true;
-    }
-  }
-  return resolved;
-}
-
-function binds(by: ViewResolution, a: Side | undefined, b: Side | undefined, sides: Map<string, Side>): boolean {
-  if (!a || !b) return false;
-  if (by.winner === null) return true;
-  if (!sides.has(by.winner)) return false;
-  return [a, b].every((side) => side.key === by.winner || side.hlc < by.hlc);
 }
 
 /** Counts rather than compares pairs, so that ten thousand values on one key cost ten thousand steps. */
-function markContradictions(sides: Map<string, Side>, resolved: ReadonlyMap<string, Resolved>): void {
-  const all = [...sides.values()];
-  const denials = all.filter((side) => side.denial && !side.overruled);
-  const values = all.filter((side) => !side.denial && !side.overruled);
+function markContradictions(sides: ReadonlyMap<string, Side>, judgements: Judgements): void {
+  const all = [...sides.values()].filter((side) => side.overruledBy === null);
+  const values = all.filter((side) => !side.denial);
   const manyCount = values.filter((side) => side.many).length;
+  const firsts = values.map((side) => side.first).sort(compareEntries);
+  const sweeping = all.flatMap((side) => side.allBefore ?? []).sort(compareEntries);
+
   const settled = new Map<string, number>();
-  for (const key of resolved.keys()) {
-    const [a, b] = key.split(' ').map((sideKey) => sides.get(sideKey)!) as [Side, Side];
-    if (a.denial || b.denial || !contradict(a, b)) continue;
-    if (!b.overruled) settled.set(a.key, (settled.get(a.key) ?? 0) + 1);
-    if (!a.overruled) settled.set(b.key, (settled.get(b.key) ?? 0) + 1);
+  for (const { pair, by } of judgements.values()) {
+    const [a, b] = pair.map((key) => sides.get(key)!) as [Side, Side];
+    if (by === null || a.overruledBy !== null || b.overruledBy !== null || !contradict(a, b)) continue;
+    for (const { key } of [a, b]) settled.set(key, (settled.get(key) ?? 0) + 1);
   }
-  const unresolved = (a: Side, b: Side): boolean => contradict(a, b) && !resolved.has(pairKey(a.key, b.key));
+  const stands = (key: string): Side | undefined => {
+    const side = sides.get(key);
+    return side && side.overruledBy === null ? side : undefined;
+  };
   for (const side of all) {
+    let opponents: number;
     if (side.denial) {
-      side.contradicted = values.some((other) => unresolved(side, other));
-      continue;
+      const target = stands(side.value);
+      opponents = target ? 1 : 0;
+      if (side.allBefore) {
+        opponents += countBefore(firsts, side.allBefore);
+        if (target && compareEntries(target.first, side.allBefore) < 0) opponents -= 1;
+      }
+    } else {
+      opponents = side.many ? values.length - manyCount : values.length - 1;
+      const own = stands(`!${side.value}`);
+      if (own) opponents += 1;
+      opponents += sweeping.length - countBefore(sweeping, side.first);
+      if (own?.allBefore && compareEntries(side.first, own.allBefore) < 0) opponents -= 1;
     }
-    const self = side.overruled ? 0 : 1;
-    const compatible = side.many ? manyCount - self : 0;
-    const opponents = values.length - self - compatible - (settled.get(side.key) ?? 0);
-    side.contradicted = opponents > 0 || denials.some((denial) => unresolved(denial, side));
+    side.contradicted = opponents > (settled.get(side.key) ?? 0);
   }
 }
 
-/** Preferred: a resolution's winner, then higher confidence, then higher HLC, then all that remain equal. */
-function markPreferred(sides: Map<string, Side>): void {
-  const candidates = [...sides.values()].filter((side) => !side.denial && !side.overruled);
-  for (const side of candidates) side.preferred = side.many;
-  const single = candidates.filter((side) => !side.many).sort(byPreference);
-  const best = single[0];
-  if (!best) return;
-  for (const side of single) {
-    side.preferred = side.won === best.won && side.confidence === best.confidence && side.hlc === best.hlc;
+/** How many of the sorted statements come before this one (none of them is it). */
+function countBefore(sorted: readonly ViewEntry[], entry: ViewEntry): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareEntries(sorted[middle]!, entry) < 0) low = middle + 1;
+    else high = middle;
   }
+  return low;
+}
+
+/**
+ * Preferred: a resolution's winner, then higher confidence, then higher HLC, then all that remain equal; with them what
+ * a resolution called valid beside every one of them. Values of a multi-valued relation are all preferred.
+ */
+function markPreferred(sides: ReadonlyMap<string, Side>, judgements: Judgements): Side[] {
+  const candidates = [...sides.values()].filter((side) => !side.denial && side.overruledBy === null).sort(byPreference);
+  const single = candidates.filter((side) => !side.many);
+  const [first] = single;
+  const equals = new Set<string>();
+  for (const side of single) if (first && compareRank(first, side) === 0) equals.add(side.key);
+  const valid = new Map<string, number>();
+  for (const { pair, by } of judgements.values()) {
+    if (by === null || by.winner !== null) continue;
+    for (const [key, other] of [pair, [pair[1], pair[0]] as const]) {
+      if (equals.has(other)) valid.set(key, (valid.get(key) ?? 0) + 1);
+    }
+  }
+  for (const side of candidates) {
+    side.preferred = side.many || equals.has(side.key) || valid.get(side.key) === equals.size;
+  }
+  return candidates.filter((side) => side.preferred);
+}
+
+/** 0 when only the digest could tell them apart. */
+function compareRank(a: Side, b: Side): number {
+  if (a.won !== b.won) return a.won ? -1 : 1;
+  if (a.best.confidence !== b.best.confidence) return b.best.confidence - a.best.confidence;
+  return a.best.hlc > b.best.hlc ? -1 : a.best.hlc < b.best.hlc ? 1 : 0;
 }
 
 function byPreference(a: Side, b: Side): number {
-  return (
-    Number(a.overruled) - Number(b.overruled) ||
-    Number(b.won) - Number(a.won) ||
-    b.confidence - a.confidence ||
-    -compareEntries(a, b)
-  );
+  return byStanding(a, b) || compareRank(a, b) || compareEntries(b.best, a.best);
+}
+
+/** Overruled sides last. */
+function byStanding(a: Side, b: Side): number {
+  return Number(a.overruledBy !== null) - Number(b.overruledBy !== null);
+}
+
+/**
+ * The sides that are paired into records: only those that stand against another, unresolved ones first, each org's best
+ * before any org's second best. So one org that floods a key with values cannot push the others' out of the records.
+ */
+function recordedSides(sides: ReadonlyMap<string, Side>, judgements: Judgements): Side[] {
+  const judged = new Set([...judgements.values()].flatMap(({ pair }) => pair));
+  const ranked = [...sides.values()].filter((side) => side.contradicted || judged.has(side.key)).sort(byPreference);
+  const perOrg = new Map<string, number>();
+  const slot = new Map<Side, number>();
+  for (const side of ranked) {
+    let best = Number.POSITIVE_INFINITY;
+    for (const org of side.orgs) {
+      const place = perOrg.get(org) ?? 0;
+      perOrg.set(org, place + 1);
+      best = Math.min(best, place);
+    }
+    slot.set(side, best);
+  }
+  // Sorting is stable: within a slot the order of preference remains.
+  ranked.sort((a, b) => byStanding(a, b) || slot.get(a)! - slot.get(b)!);
+  return ranked.slice(0, MAX_CONFLICT_SIDES);
 }
 
 function conflictRecords(
-  sides: Map<string, Side>,
-  resolved: ReadonlyMap<string, Resolved>,
+  sides: ReadonlyMap<string, Side>,
+  judgements: Judgements,
   garden: string | undefined,
 ): ConflictView[] {
-  const shown = [...sides.values()].sort(byPreference).slice(0, MAX_CONFLICT_SIDES);
+  const shown = recordedSides(sides, judgements);
   const records: ConflictView[] = [];
   for (let i = 0; i < shown.length; i++) {
     for (let j = i + 1; j < shown.length; j++) {
-      const [newer, older] = [shown[i]!, shown[j]!].sort((x, y) => -compareEntries(x, y)) as [Side, Side];
+      const [newer, older] = [shown[i]!, shown[j]!].sort((x, y) => compareEntries(y, x)) as [Side, Side];
       if (!contradict(newer, older)) continue;
-      const resolution = resolved.get(pairKey(newer.key, older.key));
+      const by = settledBy(judgements, newer, older);
+      const own = judgements.get(pairKey(newer.key, older.key))?.all ?? [];
+      const all = by === null || own.includes(by) ? own : [by, ...own].sort((x, y) => compareEntries(y, x));
       records.push({
         id: conflictId(newer.claim, older.claim, garden),
-        a: { key: newer.key, id: newer.id, claim: newer.claim, hlc: newer.hlc },
-        b: { key: older.key, id: older.id, claim: older.claim, hlc: older.hlc },
-        resolvedBy: resolution?.by.id ?? null,
-        resolutions: resolution?.all.map((by) => by.id) ?? [],
+        a: conflictSide(newer),
+        b: conflictSide(older),
+        resolvedBy: by?.id ?? null,
+        resolutions: all.map((resolution) => resolution.id),
       });
     }
   }
   return records;
 }
 
-function stateOf(entry: ViewEntry, side: Side | undefined, retracted: ReadonlySet<string>, now: number): EntryState {
+function conflictSide({ key, id, claim, hlc }: Side): ConflictSide {
+  return { key, id, claim, hlc };
+}
+
+function stateOf(entry: ViewEntry, side: Side | undefined, retracted: ReadonlySet<string>): EntryState {
   if (entry.supersededBy !== null) return 'superseded';
   if (entry.confidence === 0) return side === undefined ? 'retraction' : 'dispute';
   if (retracted.has(entry.id)) return 'retracted';
-  if (isExpired(entry, now)) return 'expired';
-  return side?.preferred ? 'current' : 'losing';
+  if (side === undefined) return 'expired';
+  return side.preferred ? 'current' : 'losing';
 }
 
-function nextChange(entries: readonly ViewEntry[], now: number): number | null {
+/** Time only ever takes statements away, so nothing but the end of a standing one changes the view. */
+function nextChange(live: readonly ViewEntry[], disputes: readonly ViewEntry[]): number | null {
   let next: number | null = null;
-  for (const { until } of entries) if (until !== null && until > now && (next === null || until < next)) next = until;
+  for (const entries of [live, disputes]) {
+    for (const { until } of entries) if (until !== null && (next === null || until < next)) next = until;
+  }
   return next;
 }
