@@ -13,11 +13,12 @@ import type { KeyRange } from './store.ts';
  * | s | sequence | local seq 8 | statement digest 32 |
  * | k | key | K 16, hlc 8, digest 32 | view entry (mutable) |
  * | r | resolution | K 16, hlc 8, digest 32 | resolution entry |
- * | e o n p v h | index | status 1, subject 16, hlc 8, digest 32 | – |
+ * | e z o n p v h | index | status 1, subject 16, hlc 8, digest 32 | – |
  * | f | claim | fact or alias digest 32, hlc 8, digest 32 | – |
  * | x | expiry | instant 8, K 16, digest 32 | – |
  * | t | note | target digest 32, kind 1, hlc 8, digest 32 | note |
  * | c | conflict | id 16 | conflict record |
+ * | m | conflicts of a key | K 16 | list of conflict ids |
  * | d | conflict order | status 1, hlc 8, id 16 | – |
  * | a | audit | seq 8 | audit event |
  * | b | audit by fact | digest 32, audit seq 8 | – |
@@ -39,6 +40,7 @@ const TAG = {
   note: 0x74,
   conflict: 0x63,
   conflictOrder: 0x64,
+  keyConflicts: 0x6d,
   audit: 0x61,
   auditByFact: 0x62,
   garden: 0x67,
@@ -50,8 +52,16 @@ const TAG = {
   meta: 0x79,
 } as const;
 
-/** Tags of the status-first indexes: by entity, source, relation, relation namespace, value, scope. */
-const INDEX_TAG = { entity: 0x65, source: 0x6f, relation: 0x70, namespace: 0x6e, value: 0x76, scope: 0x68 } as const;
+/** Tags of the status-first indexes: by entity, entity and relation, source, relation, relation namespace, value, scope. */
+const INDEX_TAG = {
+  entity: 0x65,
+  pair: 0x7a,
+  source: 0x6f,
+  relation: 0x70,
+  namespace: 0x6e,
+  value: 0x76,
+  scope: 0x68,
+} as const;
 export type IndexName = keyof typeof INDEX_TAG;
 export const INDEX_NAMES = Object.keys(INDEX_TAG) as IndexName[];
 
@@ -183,6 +193,7 @@ export const noteRange = (target: Uint8Array, kind: NoteKind): KeyRange => prefi
 export const CONFLICT_STATUS = { unresolved: 0, resolved: 1 } as const;
 export type ConflictStatus = keyof typeof CONFLICT_STATUS;
 export const conflictKey = (id: Uint8Array): Buffer => join(TAG.conflict, id);
+export const keyConflictsKey = (k: Uint8Array): Buffer => join(TAG.keyConflicts, k);
 export const conflictRange = (): KeyRange => prefixRange(TAG.conflict);
 export const conflictOrderKey = (status: ConflictStatus, hlc: Hlc, id: Uint8Array): Buffer =>
   join(TAG.conflictOrder, CONFLICT_STATUS[status], hlcBytes(hlc), id);
@@ -219,7 +230,7 @@ export const cursorKey = (name: string): Buffer => join(TAG.cursor, Buffer.from(
 export const cursorRange = (): KeyRange => prefixRange(TAG.cursor);
 export const quarantineKey = (digest: Uint8Array): Buffer => join(TAG.quarantine, digest);
 export const quarantineRange = (): KeyRange => prefixRange(TAG.quarantine);
-export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations'): Buffer => join(TAG.meta, Buffer.from(name));
+export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations' | 'rebuilding'): Buffer => join(TAG.meta, Buffer.from(name));
 
 /** Every table that is derived from the log and can be rebuilt from it (`stigmesh reindex`). */
 export const DERIVED_RANGES: readonly KeyRange[] = [
@@ -230,5 +241,6 @@ export const DERIVED_RANGES: readonly KeyRange[] = [
   prefixRange(TAG.note),
   prefixRange(TAG.conflict),
   prefixRange(TAG.conflictOrder),
+  prefixRange(TAG.keyConflicts),
   ...INDEX_NAMES.map((name) => prefixRange(INDEX_TAG[name])),
 ];

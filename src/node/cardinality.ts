@@ -1,0 +1,174 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { uriAuthority } from '../facts/entity-uri.ts';
+import { isProtocolRelation } from '../facts/relation.ts';
+import { valueDigest } from '../facts/value.ts';
+import { compareEntries } from '../facts/view.ts';
+import * as keys from '../store/keys.ts';
+import { forEachSlice, type Store } from '../store/store.ts';
+import { MAX_DECLARED_RELATIONS, MAX_RECOMPUTE_SLICE } from './limits.ts';
+import { decodeLogRecord, fromJson, storedStatement, toJson } from './records.ts';
+import { type Key, type KeyState, keyOf, type ViewTable } from './view-table.ts';
+import type { Group, Writer } from './writer.ts';
+
+/** Relation by which an authority declares another relation multi-valued: `relation:<name>` stigmem:cardinality "many". */
+export const CARDINALITY_RELATION = 'stigmem:cardinality';
+
+const MANY = valueDigest({ type: 'string', v: 'many' });
+const STATUSES = [keys.STATUS.current, keys.STATUS.losing, keys.STATUS.dead];
+
+/**
+ * Which relations are multi-valued: protocol relations, those the configuration names, and those an entity's authority
+ * declared in a fact. When that changes, the stored view of every key of the relation is computed again in slices.
+ */
+export class Cardinality {
+  readonly #configured: ReadonlySet<string>;
+  /** `authority\0relation` of declared facts. */
+  readonly #declared = new Set<string>();
+  #recompute: Promise<void> = Promise.resolve();
+  #pending = 0;
+  #onChange: (relation: string) => void = () => {};
+
+  constructor(configured: ReadonlySet<string>) {
+    this.#configured = configured;
+  }
+
+  isMany(entity: string, relation: string, org: string): boolean {
+    return (
+      isProtocolRelation(relation) ||
+      this.#configured.has(relation) ||
+      (this.#declared.size > 0 && this.#declared.has(declarationKey(uriAuthority(entity, org), relation)))
+    );
+  }
+
+  /** Relations whose stored views are being computed again. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** Notes that a declaration's key changed; what it comes to is read once the group is durable. */
+  changed(group: Group, state: KeyState): void {
+    group.afterCommit.push(() => {
+      const relation = this.#apply(state);
+      if (relation !== undefined) this.#onChange(relation);
+    });
+  }
+
+  /** Reads one declaration into memory; returns the relation when its cardinality changed. */
+  #apply(state: KeyState): string | undefined {
+    const subject = /^(?:stigmem:\/\/([^/]+)\/relation\/|relation:)(.+)$/.exec(state.key.entity);
+    if (!subject) return undefined;
+    const [, formalAuthority, relation = ''] = subject;
+    let changed = false;
+    const orgs = new Set([...state.entries.values()].map((entry) => entry.org));
+    for (const org of orgs) {
+      if (formalAuthority !== undefined && formalAuthority !== org) continue;
+      const newest = [...state.entries.values()]
+        .filter((entry) => entry.org === org && entry.state === 'current')
+        .sort(compareEntries)
+        .at(-1);
+      const key = declarationKey(org, relation);
+      const many = newest?.value === MANY && (this.#declared.has(key) || this.#declared.size < MAX_DECLARED_RELATIONS);
+      if (many !== this.#declared.has(key)) {
+        changed = true;
+        if (many) this.#declared.add(key);
+        else this.#declared.delete(key);
+      }
+    }
+    return changed ? relation : undefined;
+  }
+
+  /**
+   * Reads the declarations of the log, then brings the stored views up to date with whatever changed while the daemon
+   * was down (an edited configuration). Until that ends, affected keys show the view of the former cardinality.
+   */
+  async start(store: Store, views: ViewTable, writer: Writer): Promise<void> {
+    for (const status of STATUSES) {
+      await forEachSlice(
+        store,
+        keys.indexRange('relation', status, keys.subject(CARDINALITY_RELATION)),
+        async (rows) => {
+          for (const { key } of rows) {
+            const state = await loadKey(store, views, keys.orderOf(key).digest);
+            if (state) this.#apply(state);
+          }
+          return undefined;
+        },
+        100,
+      );
+    }
+    this.#onChange = (relation) => {
+      this.#pending += 1;
+      this.#recompute = this.#recompute
+        .then(() => recomputeRelation(store, views, writer, relation))
+        .catch(() => {
+          // The stored list still differs, so the next start repeats it; a store that fails says so by itself.
+        })
+        .finally(() => {
+          this.#pending -= 1;
+        });
+    };
+    const stored = await store.get(keys.metaKey('relations'));
+    const before = new Set(stored ? fromJson<string[]>(stored) : []);
+    const after = this.#configured;
+    const changed = [...new Set([...before, ...after])].filter((name) => before.has(name) !== after.has(name));
+    if (changed.length === 0) return;
+    for (const relation of changed) this.#onChange(relation);
+    this.#recompute = this.#recompute.then(() =>
+      writer
+        .submit(0, (group) => {
+          group.ops.push({ type: 'put', key: keys.metaKey('relations'), value: toJson([...after].sort()) });
+        })
+        .catch(() => {}),
+    );
+  }
+
+  /** Resolves when no recomputation is under way. */
+  async settled(): Promise<void> {
+    while (this.#pending > 0) await this.#recompute;
+    await this.#recompute;
+  }
+}
+
+function declarationKey(authority: string, relation: string): string {
+  return `${authority}\0${relation}`;
+}
+
+async function loadKey(store: Store, views: ViewTable, digest: Buffer): Promise<KeyState | undefined> {
+  const record = await store.get(keys.logKey(digest));
+  const key = record && keyOf(storedStatement(decodeLogRecord(record, digest)));
+  return key && views.load(key);
+}
+
+/** Evaluates every key of a relation again, a slice per turn of the writer. */
+async function recomputeRelation(store: Store, views: ViewTable, writer: Writer, relation: string): Promise<void> {
+  const snapshot = store.snapshot();
+  try {
+    const seen = new Set<string>();
+    for (const status of STATUSES) {
+      await forEachSlice(
+        snapshot,
+        keys.indexRange('relation', status, keys.subject(relation)),
+        async (rows) => {
+          const digests = rows.map(({ key }) => keys.orderOf(key).digest);
+          const records = await snapshot.getMany(digests.map(keys.logKey));
+          const due: Key[] = [];
+          records.forEach((record, at) => {
+            const key = record && keyOf(storedStatement(decodeLogRecord(record, digests[at]!)));
+            const name = key && `${key.entity}\0${key.scope}\0${key.garden ?? ''}`;
+            if (!key || name === undefined || seen.has(name)) return;
+            seen.add(name);
+            due.push(key);
+          });
+          await writer.submit(due.length, async (group) => {
+            for (const key of due) group.dirty.add(await views.load(key));
+          });
+          await nextTurn();
+          return undefined;
+        },
+        MAX_RECOMPUTE_SLICE,
+      );
+    }
+  } finally {
+    await snapshot.close();
+  }
+}

@@ -1,0 +1,415 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { sha256 } from '../facts/cid.ts';
+import {
+  canonicalize,
+  type EncodedStatement,
+  encodeStatement,
+  type FactBody,
+  FactError,
+  type FactExt,
+  type FactScope,
+  type FactStatement,
+  factDigest,
+  formatInstant,
+  type HybridLogicalClock,
+  isFact,
+  type JsonValue,
+  normalizeBody,
+  normalizeExt,
+  parseCid,
+  type ResolutionStatement,
+  relationWarnings,
+  statementId,
+  uriWarnings,
+  valueDigest,
+} from '../facts/index.ts';
+import type { Principal } from '../policy/principal.ts';
+import * as keys from '../store/keys.ts';
+import type { Store } from '../store/store.ts';
+import { type Admission, termsDigest } from './admission.ts';
+import { NodeError } from './errors.ts';
+import { Idempotency } from './idempotency.ts';
+import { MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
+import { notFound } from './queries.ts';
+import { readFacts } from './reader.ts';
+import { decodeLogRecord, storedStatement } from './records.ts';
+import type { GardenService } from './services.ts';
+import type { AssertInput, AssertResult, BatchInput, BatchItem, BatchResult, FactView, RetractInput } from './types.ts';
+import { type KeyState, keyOf, type ViewTable } from './view-table.ts';
+import type { Group, Writer } from './writer.ts';
+
+export interface CommandsComponents {
+  readonly store: Store;
+  readonly views: ViewTable;
+  readonly writer: Writer;
+  readonly admission: Admission;
+  readonly clock: HybridLogicalClock;
+  readonly gardens: GardenService;
+  readonly now: () => number;
+}
+
+export interface CommandsInit {
+  readonly peerId: string;
+  readonly org: string;
+  /** Most facts in one batch. */
+  readonly maxBatch: number;
+}
+
+/** A write that passed every check that does not need the writer's turn. */
+interface Checked {
+  readonly body: FactBody;
+  readonly ext: FactExt;
+  readonly warnings: readonly string[];
+}
+
+/** What stating a fact came to. */
+interface Stated {
+  /** Statement CID. */
+  readonly id: string;
+  readonly digest: Uint8Array;
+  readonly created: boolean;
+}
+
+/** Value of a retraction that names none: no fact states it, so every value of the org on the key is meant. */
+const UNNAMED_VALUE = { type: 'string', v: 'stigmem:retracted' } as const;
+
+/** Commands that write: each is checked, then stated in the writer's turn, then answered once it is durable. */
+export class Commands {
+  readonly #components: CommandsComponents;
+  readonly #init: CommandsInit;
+  readonly #idempotency: Idempotency;
+
+  constructor(components: CommandsComponents, init: CommandsInit) {
+    this.#components = components;
+    this.#init = init;
+    this.#idempotency = new Idempotency({ store: components.store });
+  }
+
+  /** @throws FactError, NodeError, StoreError */
+  async assert(
+    who: Principal,
+    input: AssertInput,
+    options: { readonly idempotencyKey?: string | undefined } = {},
+  ): Promise<AssertResult> {
+    const checked = this.#check(who, input);
+    const request = requestDigest(input);
+    const stated = await this.#components.writer.submit(1, async (group) => {
+      const remembered = await this.#remembered(group, who, options.idempotencyKey, request);
+      if (remembered) return { digest: parseCid(remembered.ids[0]!).digest, id: remembered.ids[0]!, created: false };
+      await this.#checkSupersedes(checked);
+      const result = await this.state(group, who, checked.body, checked.ext);
+      this.#remember(group, who, options.idempotencyKey, request, [result.id]);
+      return result;
+    });
+    const fact = await this.#read(stated.digest);
+    const warnings = [...checked.warnings];
+    if (!stated.created && fact.overruled) {
+      warnings.push(
+        'this claim lost a conflict and stays hidden; resolve it again or supersede the winner to change that',
+      );
+    }
+    return { fact, created: stated.created, warnings };
+  }
+
+  async assertBatch(who: Principal, input: BatchInput): Promise<BatchResult> {
+    this.assertMayWrite(who);
+    if (input.facts.length > this.#init.maxBatch) {
+      throw new NodeError(
+        'batch_too_large',
+        `${input.facts.length} facts, the limit is ${this.#init.maxBatch}`,
+        'send several batches',
+      );
+    }
+    const request = requestDigest({ facts: input.facts, atomic: input.atomic });
+    const checked: (Checked | BatchItem)[] = [];
+    for (const [at, fact] of input.facts.entries()) {
+      if (at % PREPARE_SLICE === PREPARE_SLICE - 1) await nextTurn();
+      checked.push(refusable(() => this.#check(who, fact)));
+    }
+    const refused = (item: Checked | BatchItem): item is BatchItem => 'status' in item;
+    if (input.atomic && checked.some(refused))
+      return allRefused(checked.map((item) => (refused(item) ? item : undefined)));
+
+    return this.#components.writer.submit(input.facts.length, async (group) => {
+      const remembered = await this.#remembered(group, who, input.idempotencyKey, request);
+      if (remembered) {
+        const items = remembered.items;
+        return { ...tally(items), items, replayed: true };
+      }
+      const ready: (Checked | BatchItem)[] = [];
+      for (const item of checked) {
+        ready.push(refused(item) ? item : await refusableAsync(item, () => this.#checkSupersedes(item)));
+      }
+      if (input.atomic && ready.some(refused))
+        return allRefused(ready.map((item) => (refused(item) ? item : undefined)));
+      const items: BatchItem[] = [];
+      for (const [at, item] of ready.entries()) {
+        if (at % PREPARE_SLICE === PREPARE_SLICE - 1) await nextTurn();
+        if (refused(item)) {
+          items.push(item);
+          continue;
+        }
+        const { id, created } = await this.state(group, who, item.body, item.ext);
+        items.push({ status: created ? 'created' : 'exists', factId: id, warnings: item.warnings });
+      }
+      this.#remember(group, who, input.idempotencyKey, request, [], items);
+      return { ...tally(items), items, replayed: false };
+    });
+  }
+
+  /**
+   * States confidence 0 on a key: retracts this org's earlier statements there, of one value or of all.
+   *
+   * @throws NodeError `fact_not_found` when this org has nothing live there to retract
+   */
+  async retract(who: Principal, input: RetractInput): Promise<AssertResult> {
+    const { value = UNNAMED_VALUE, ...rest } = input;
+    const checked = this.#check(who, { ...rest, value: { ...value }, confidence: 0 });
+    const stated = await this.#components.writer.submit(1, async (group) => {
+      const state = await this.#components.views.load(keyOf(this.#draft(checked))!);
+      const named = input.value === undefined ? undefined : valueDigest(checked.body.value);
+      if (!this.#ownLive(state, group.now, named)) throw notFound();
+      return this.state(group, who, checked.body, checked.ext);
+    });
+    return { fact: await this.#read(stated.digest), created: stated.created, warnings: checked.warnings };
+  }
+
+  /**
+   * States a normalised fact in the writer's turn. Idempotent (facts.md, Writing): the same claim on the same terms, live
+   * and of this org, is not stated again.
+   */
+  async state(group: Group, who: Principal, body: FactBody, ext: FactExt): Promise<Stated> {
+    const draft = this.#draft({ body, ext });
+    const state = await this.#components.views.load(keyOf(draft)!);
+    const existing = this.#same(state, draft, group.now);
+    if (existing !== undefined && !ext.supersedes) {
+      const digest = Buffer.from(existing, 'hex');
+      return { id: statementId(digest), digest, created: false };
+    }
+    const encoded = encodeStatement({
+      ...this.envelope('fact', body.scope, group.now),
+      kind: 'fact' as const,
+      body,
+      ext,
+    });
+    await this.#components.admission.admit(group, encoded, { via: 'local' }, who);
+    return { id: statementId(encoded.digest), digest: encoded.digest, created: true };
+  }
+
+  /** Adds a statement made by this node in the writer's turn. */
+  async add(
+    group: Group,
+    who: Principal,
+    encoded: EncodedStatement<FactStatement | ResolutionStatement>,
+  ): Promise<void> {
+    await this.#components.admission.admit(group, encoded, { via: 'local' }, who);
+  }
+
+  /** The members every statement of this node begins with; takes the next reading of the clock. */
+  envelope<K extends 'fact' | 'resolution'>(kind: K, audience: FactScope, now: number) {
+    const { peerId, org } = this.#init;
+    const hlc = this.#components.clock.tick();
+    return { v: 1 as const, kind, origin: peerId, org, audience, hlc, timestamp: formatInstant(now) };
+  }
+
+  assertMayWrite(who: Principal): void {
+    if (!who.permissions.has('write')) {
+      throw new NodeError('permission_denied', 'write permission required', "use a key with permission 'write'");
+    }
+  }
+
+  /** @throws NodeError `scope_denied`, `garden_forbidden` */
+  assertScope(who: Principal, scope: FactScope, garden: string | undefined): void {
+    if (!who.scopes.has(scope)) {
+      throw new NodeError(
+        'scope_denied',
+        `this key may not write scope '${scope}'`,
+        'use a key whose scopes include it',
+      );
+    }
+    if (garden !== undefined) this.#components.gardens.assertMayWrite(who, this.#components.gardens.resolve(garden));
+  }
+
+  #check(who: Principal, input: AssertInput): Checked {
+    this.assertMayWrite(who);
+    const { entity, relation, value, source, confidence, scope } = input;
+    const body = normalizeBody({
+      entity,
+      relation,
+      value: { type: value.type, v: value.v },
+      source,
+      confidence,
+      scope,
+    });
+    if (/^stigmem:(?:conflict|resolution):/.test(body.entity)) {
+      throw new NodeError(
+        'reserved_entity',
+        'conflicts and resolutions are derived, nobody asserts them',
+        'resolve a conflict with POST /v1/conflicts/{id}/resolve',
+      );
+    }
+    const garden = input.garden_id ? this.#components.gardens.resolve(input.garden_id) : undefined;
+    if (garden && garden.scope !== body.scope) {
+      throw new NodeError(
+        'garden_scope_mismatch',
+        `scope mismatch: garden scope is '${garden.scope}' but fact scope is '${body.scope}'`,
+        "send the garden's scope",
+      );
+    }
+    this.assertScope(who, body.scope, garden?.garden_id);
+    const ext = normalizeExt({
+      valid_until: input.valid_until,
+      garden_id: garden?.garden_id,
+      derived_from: input.derived_from,
+      interpret_as: value.interpret_as,
+      supersedes: input.supersedes,
+      basis: input.basis,
+    });
+    if (ext.interpret_as === 'instruction' && !who.permissions.has('instruction:write')) {
+      throw new NodeError(
+        'instruction_write_required',
+        'writing instruction-typed facts requires instruction:write permission',
+        "use a key with permission 'instruction:write'",
+      );
+    }
+    const warnings = [
+      ...relationWarnings(body.relation),
+      ...uriWarnings(body.entity, 'entity'),
+      ...uriWarnings(body.source, 'source'),
+    ];
+    return { body, ext, warnings };
+  }
+
+  /** Every superseded statement must be known here and be this org's own. */
+  async #checkSupersedes({ ext }: Checked): Promise<void> {
+    const digests = (ext.supersedes ?? []).map((id) => parseCid(id).digest);
+    if (digests.length === 0) return;
+    const records = await this.#components.store.getMany(digests.map(keys.logKey));
+    records.forEach((record, at) => {
+      const id = ext.supersedes![at]!;
+      if (!record)
+        throw new NodeError('unknown_supersedes', `supersedes ${id}: no such statement here`, 'use the id of a fact');
+      const statement = storedStatement(decodeLogRecord(record, digests[at]!));
+      if (!isFact(statement))
+        throw new NodeError('unknown_supersedes', `supersedes ${id}: not a fact`, 'use the id of a fact');
+      if (statement.org !== this.#init.org) {
+        throw new NodeError(
+          'foreign_supersedes',
+          `supersedes ${id}: stated by ${statement.org}, which alone can retire it`,
+          'state your own value; the contradiction is recorded and can be resolved',
+        );
+      }
+    });
+  }
+
+  /** A statement without its clock: enough to find its key and compare its claim and terms. */
+  #draft({ body, ext }: Pick<Checked, 'body' | 'ext'>): FactStatement {
+    const { peerId, org } = this.#init;
+    return { v: 1, kind: 'fact', origin: peerId, org, audience: body.scope, hlc: '', timestamp: '', body, ext };
+  }
+
+  #same(state: KeyState, draft: FactStatement, now: number): string | undefined {
+    const claim = Buffer.from(factDigest(draft.body)).toString('hex');
+    const terms = termsDigest(draft.ext);
+    const candidates = [...state.entries.values()].filter(
+      (entry) => entry.org === this.#init.org && entry.claim === claim && entry.terms === terms,
+    );
+    if (candidates.length === 0) return undefined;
+    const view = this.#components.views.view(state, now);
+    if (draft.body.confidence === 0) {
+      // A retraction said twice: nothing of this org came alive in between.
+      const stated = valueDigest(draft.body.value);
+      const everStated = [...state.entries.values()].some(
+        (e) => e.org === this.#init.org && e.confidence > 0 && e.value === stated,
+      );
+      return this.#ownLive(state, now, everStated ? stated : undefined) ? undefined : candidates.at(-1)!.id;
+    }
+    return candidates.find(({ id }) => ['current', 'losing'].includes(view.entries.get(id)!.state))?.id;
+  }
+
+  /** Whether this org has a live statement on the key, of one value or of any. */
+  #ownLive(state: KeyState, now: number, value: string | undefined): boolean {
+    const view = this.#components.views.view(state, now);
+    return [...state.entries.values()].some(
+      (entry) =>
+        entry.org === this.#init.org &&
+        (value === undefined || entry.value === value) &&
+        ['current', 'losing'].includes(view.entries.get(entry.id)!.state),
+    );
+  }
+
+  async #read(digest: Uint8Array): Promise<FactView> {
+    const [fact] = await readFacts(this.#components.store, [digest], this.#components.now());
+    if (!fact) throw notFound();
+    return fact;
+  }
+
+  #remembered(group: Group, who: Principal, key: string | undefined, request: Uint8Array) {
+    if (key === undefined) return undefined;
+    if (key === '' || key.length > MAX_IDEMPOTENCY_KEY) {
+      throw new FactError(
+        'invalid_value',
+        `an idempotency key has 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
+        'use a UUID',
+        'idempotency_key',
+      );
+    }
+    return this.#idempotency.find(group, who.entity, key, request);
+  }
+
+  #remember(
+    group: Group,
+    who: Principal,
+    key: string | undefined,
+    request: Uint8Array,
+    ids: readonly string[],
+    items: readonly BatchItem[] = [],
+  ): void {
+    if (key !== undefined)
+      this.#idempotency.remember(group, who.entity, key, { request: Buffer.from(request).toString('hex'), ids, items });
+  }
+}
+
+function requestDigest(input: object): Uint8Array {
+  return sha256(canonicalize(JSON.parse(JSON.stringify(input)) as JsonValue));
+}
+
+function refusable<T>(check: () => T): T | BatchItem {
+  try {
+    return check();
+  } catch (error) {
+    return refusal(error);
+  }
+}
+
+async function refusableAsync<T>(item: T, check: () => Promise<void>): Promise<T | BatchItem> {
+  try {
+    await check();
+    return item;
+  } catch (error) {
+    return refusal(error);
+  }
+}
+
+function refusal(error: unknown): BatchItem {
+  if (!(error instanceof FactError || error instanceof NodeError)) throw error;
+  return { status: 'error', error: { code: error.code, message: error.message, hint: error.hint } };
+}
+
+const NOT_APPLIED: BatchItem = {
+  status: 'error',
+  error: {
+    code: 'batch_aborted',
+    message: 'another fact of this atomic batch was refused',
+    hint: 'mend that one and send all again',
+  },
+};
+
+function allRefused(items: readonly (BatchItem | undefined)[]): BatchResult {
+  return { accepted: 0, rejected: items.length, items: items.map((item) => item ?? NOT_APPLIED), replayed: false };
+}
+
+function tally(items: readonly BatchItem[]): { accepted: number; rejected: number } {
+  const rejected = items.filter(({ status }) => status === 'error').length;
+  return { accepted: items.length - rejected, rejected };
+}

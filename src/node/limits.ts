@@ -1,0 +1,38 @@
+/** Limits of the node: what one group, one page, one queue may hold. docs/operations and spec name them. */
+
+/** Statements that wait for the writer; above it writers are told to come back (503, code `busy`). */
+export const MAX_QUEUED_STATEMENTS = 20_000;
+/** Statements that share one fsync. Larger groups add latency without adding throughput. */
+export const MAX_GROUP_STATEMENTS = 1000;
+/** Statements prepared between two turns of the event loop: about 3 ms. */
+export const PREPARE_SLICE = 48;
+
+/** View entries held decoded in memory, over all keys: about 60 MB at most. */
+export const MAX_CACHED_ENTRIES = 100_000;
+
+/** Largest page of facts, conflicts or audit entries (Stigmem's bound). */
+export const MAX_PAGE = 500;
+/** Index entries one page may look at. A page that reaches it is short and carries a cursor. */
+export const MAX_SCANNED = 10_000;
+/** Statements of one claim that are counted for `claim.statements`; beyond it the count is a lower bound. */
+export const MAX_CLAIM_SCAN = 1000;
+
+/** Keys re-evaluated in one turn of the writer when facts expire. */
+export const MAX_EXPIRY_SLICE = 256;
+/** Keys re-evaluated in one turn when a relation's cardinality changes. */
+export const MAX_RECOMPUTE_SLICE = 128;
+
+/** Remembered idempotency keys live this long; the oldest go first. */
+export const IDEMPOTENCY_TTL_MS = 24 * 60 * 60 * 1000;
+/** Longest idempotency key in characters. */
+export const MAX_IDEMPOTENCY_KEY = 255;
+/** Expired idempotency keys removed beside one write that adds one. */
+export const IDEMPOTENCY_PRUNE = 4;
+
+/** Pages of commit events kept for followers that read in step. */
+export const FEED_PAGES = 32;
+/** Named durable cursors of internal followers. */
+export const MAX_CURSORS = 1000;
+
+/** Declared multi-valued relations held in memory. */
+export const MAX_DECLARED_RELATIONS = 10_000;

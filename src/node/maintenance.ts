@@ -1,0 +1,199 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Digest, decodeStatement, sha256, statementId } from '../facts/index.ts';
+import * as keys from '../store/keys.ts';
+import { forEachSlice, type Reader, type Store, type StoreOp } from '../store/store.ts';
+import type { StigmeshNode } from './node.ts';
+import { decodeLogRecord, fromJson, type LogRecord, toJson } from './records.ts';
+import type { Head } from './writer.ts';
+
+/** Statements checked between two turns of the event loop. */
+const SLICE = 64;
+
+/** Checks a signature; may be slow (a blocked millisecond each), so callers choose the implementation. */
+export type VerifySignature = (message: Digest, sig: Uint8Array, origin: string) => Promise<boolean>;
+
+export type Problem = 'damaged' | 'bad_signature' | 'not_canonical' | 'unnamed' | 'missing';
+
+export interface VerifyReport {
+  /** Log entries looked at. */
+  readonly statements: number;
+  readonly good: number;
+  readonly damaged: readonly { readonly id: string; readonly problem: Problem; readonly message: string }[];
+  /** How many of them were moved out of the log. */
+  readonly quarantined: number;
+}
+
+/** Damage listed one by one; beyond it only counted, so that a ruined disk does not become a ruined memory. */
+export const MAX_DAMAGE_LISTED = 1000;
+
+/**
+ * Recomputes every CID and every signature of the log, trusting nothing it stored about them. With `quarantine` the
+ * damaged entries are moved aside (table `q`), so that nothing serves them; the indexes must be rebuilt after that.
+ */
+export async function verifyLog(
+  store: Store,
+  verify: VerifySignature,
+  options: { readonly quarantine: boolean; readonly progress?: (done: number) => void },
+): Promise<VerifyReport> {
+  const damaged: VerifyReport['damaged'][number][] = [];
+  let statements = 0;
+  let bad = 0;
+  const moves: StoreOp[] = [];
+  const report = (key: Buffer, value: Buffer, problem: Problem, message: string): void => {
+    bad += 1;
+    const digest = key.subarray(1);
+    if (damaged.length < MAX_DAMAGE_LISTED) damaged.push({ id: statementId(digest), problem, message });
+    if (!options.quarantine) return;
+    moves.push({
+      type: 'put',
+      key: keys.quarantineKey(digest),
+      value: Buffer.concat([Buffer.from(`${problem}\n`), value]),
+    });
+    moves.push({ type: 'del', key });
+  };
+  await forEachSlice(
+    store,
+    keys.logRange(),
+    async (rows) => {
+      for (const { key, value } of rows) {
+        statements += 1;
+        const digest = Buffer.from(key.subarray(1));
+        let record: LogRecord;
+        try {
+          record = decodeLogRecord(value, digest);
+        } catch (error) {
+          report(key, value, 'damaged', (error as Error).message);
+          continue;
+        }
+        try {
+          const { statement } = decodeStatement(record.bytes);
+          if (!(await verify(digest, record.sig, statement.origin))) {
+            report(key, value, 'bad_signature', "the signature is not the origin's over these bytes");
+          }
+        } catch (error) {
+          report(key, value, 'not_canonical', (error as Error).message);
+        }
+      }
+      options.progress?.(statements);
+      await nextTurn();
+      return undefined;
+    },
+    SLICE,
+  );
+  for (const id of await missingFromLog(store)) {
+    if (damaged.length < MAX_DAMAGE_LISTED) {
+      damaged.push({ id, problem: 'missing', message: 'the sequence names it, the log does not hold it' });
+    }
+  }
+  if (moves.length > 0) await store.batch(moves, { durable: true });
+  return {
+    statements,
+    good: statements - bad,
+    damaged,
+    quarantined: moves.length / 2,
+  };
+}
+
+/** Statements the sequence names and the log lacks: lost to damage, or quarantined before. */
+async function missingFromLog(store: Reader): Promise<string[]> {
+  const missing: string[] = [];
+  await forEachSlice(store, keys.sequenceRange(0, Number.MAX_SAFE_INTEGER), async (rows) => {
+    const records = await store.getMany(rows.map(({ value }) => keys.logKey(value)));
+    records.forEach((record, at) => {
+      if (!record && missing.length < MAX_DAMAGE_LISTED) missing.push(statementId(rows[at]!.value));
+    });
+    return undefined;
+  });
+  return missing;
+}
+
+export interface ReindexReport {
+  readonly statements: number;
+  /** Digests over every derived table: equal contents, equal digest. */
+  readonly before: string;
+  readonly after: string;
+  readonly changed: boolean;
+}
+
+/** Digest over every derived table: two stores that answer alike have the same one. */
+export async function derivedDigest(store: Reader): Promise<string> {
+  let chain: Uint8Array = Buffer.alloc(32);
+  for (const range of keys.DERIVED_RANGES) {
+    await forEachSlice(store, range, async (rows) => {
+      const parts = rows.flatMap(({ key, value }) => [keys.u64(key.length), key, keys.u64(value.length), value]);
+      chain = sha256(Buffer.concat([chain, ...parts]));
+      await nextTurn();
+      return undefined;
+    });
+  }
+  return Buffer.from(chain).toString('hex');
+}
+
+/** Whether a rebuild was begun and not finished: the indexes are not to be served then. */
+export async function isRebuilding(store: Reader): Promise<boolean> {
+  return (await store.get(keys.metaKey('rebuilding'))) !== undefined;
+}
+
+/**
+ * Drops every derived table and rebuilds it from the log. The log is only read; a marker makes an interrupted rebuild
+ * known to the next start, which repeats it.
+ *
+ * @param open opens a node on the store; called twice, each node is stopped before this returns
+ */
+export async function reindex(
+  store: Store,
+  open: () => Promise<StigmeshNode>,
+  progress?: (done: number) => void,
+): Promise<ReindexReport> {
+  const interrupted = await isRebuilding(store);
+  if (!interrupted) {
+    // What has expired by now is settled first: the rebuilt view is a view of now.
+    const node = await open();
+    await node.settled();
+    await node.stop();
+  }
+  const before = interrupted ? '' : await derivedDigest(store);
+  const head = await store.get(keys.metaKey('head'));
+  if (!head) return { statements: 0, before, after: before, changed: false };
+  const emptied: Head = { ...fromJson<Head>(head), current: 0, openConflicts: 0 };
+  await store.batch(
+    [
+      { type: 'put', key: keys.metaKey('rebuilding'), value: Buffer.from('1') },
+      { type: 'put', key: keys.metaKey('head'), value: toJson(emptied) },
+    ],
+    { durable: true },
+  );
+  for (const range of keys.DERIVED_RANGES) {
+    await forEachSlice(store, range, async (rows) => {
+      const ops = rows.map(({ key }) => ({ type: 'del' as const, key }));
+      await store.batch(ops, { durable: false });
+      return undefined;
+    });
+  }
+  const node = await open();
+  let statements = 0;
+  await forEachSlice(
+    store,
+    keys.sequenceRange(0, Number.MAX_SAFE_INTEGER),
+    async (rows) => {
+      const values = await store.getMany(rows.map(({ value }) => keys.logKey(value)));
+      const present = rows.flatMap(({ value: digest }, at) => {
+        const value = values[at];
+        return value ? [{ digest, bytes: decodeLogRecord(value, digest).bytes }] : [];
+      });
+      await node.rebuild(present.map(({ digest, bytes }) => ({ ...decodeStatement(bytes), digest })));
+      statements += present.length;
+      progress?.(statements);
+      return undefined;
+    },
+    REBUILD_SLICE,
+  );
+  await node.settled();
+  await node.stop();
+  await store.batch([{ type: 'del', key: keys.metaKey('rebuilding') }], { durable: true });
+  const after = await derivedDigest(store);
+  return { statements, before, after, changed: before !== after };
+}
+
+/** Statements indexed in one batch of a rebuild. */
+const REBUILD_SLICE = 256;

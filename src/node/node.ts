@@ -1,0 +1,277 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { type EncodedStatement, HybridLogicalClock, isHlc } from '../facts/index.ts';
+import * as keys from '../store/keys.ts';
+import type { Store } from '../store/store.ts';
+import { Admission } from './admission.ts';
+import { ApiKeys } from './api-keys.ts';
+import { AuditLog } from './audit.ts';
+import { Cardinality } from './cardinality.ts';
+import { Commands } from './commands.ts';
+import { Conflicts } from './conflicts.ts';
+import { Expiry } from './expiry.ts';
+import { FactScan } from './fact-scan.ts';
+import { CommitFeed, DurableCursors } from './feed.ts';
+import { Gardens } from './gardens.ts';
+import { Linter } from './lint.ts';
+import { PageCursors } from './page-cursor.ts';
+import { Queries } from './queries.ts';
+import { decodeLogRecord, fromJson, toJson } from './records.ts';
+import { Transfer } from './transfer.ts';
+import type { FactService, NodeStatus } from './types.ts';
+import { ViewTable } from './view-table.ts';
+import { EMPTY_HEAD, type Head, Writer } from './writer.ts';
+
+/** Interval of the sweep that settles expired facts nobody asked about. */
+const SWEEP_MS = 1000;
+
+export interface NodeComponents {
+  readonly store: Store;
+  readonly now: () => number;
+  readonly randomUUID: () => string;
+  readonly randomBytes: (count: number) => Uint8Array;
+  readonly setInterval: (tick: () => void, ms: number) => { unref?: () => unknown };
+  readonly clearInterval: (timer: never) => void;
+}
+
+export interface NodeInit {
+  readonly nodeKey: KeyObject;
+  readonly peerId: string;
+  readonly org: string;
+  /** Public key bytes (32) of a peer id; throws when it is none. */
+  readonly publicKeyOf: (peerId: string) => Uint8Array;
+  readonly schema: number;
+  /** fsync before acknowledging. */
+  readonly durable: boolean;
+  /** How far ahead an inbound clock may be. */
+  readonly maxSkewMs: number;
+  readonly manyRelations: ReadonlySet<string>;
+  readonly maxBatch: number;
+  readonly maxGardens: number;
+  readonly maxApiKeys: number;
+  /** Audit entries kept; each new one beyond removes the oldest. */
+  readonly maxAuditEntries: number;
+  /** Longest and default life of an API key; 0: no limit. */
+  readonly keyMaxAgeDays: number;
+}
+
+/** What the store remembers about the node that owns it. */
+interface NodeMeta {
+  readonly peerId: string;
+  readonly org: string;
+  /** Hex; signs page cursors. */
+  readonly cursorSecret: string;
+}
+
+/** Ed25519 keys of origins seen, decoded once. Bounded: an importer can name any number of origins. */
+const MAX_ORIGIN_KEYS = 1000;
+
+/**
+ * One daemon's memory: the log, the view over it, and the commands and queries that the API and the mesh use. It knows
+ * neither HTTP nor libp2p.
+ */
+export class StigmeshNode {
+  readonly facts: FactService;
+  readonly conflicts: Conflicts;
+  readonly gardens: Gardens;
+  readonly keys: ApiKeys;
+  readonly audit: AuditLog;
+  readonly lint: Linter;
+  readonly feed: CommitFeed;
+  readonly cursors: DurableCursors;
+  readonly transfer: Transfer;
+  readonly writer: Writer;
+  readonly #components: NodeComponents;
+  readonly #init: NodeInit;
+  readonly #clock: HybridLogicalClock;
+  readonly #cardinality: Cardinality;
+  readonly #expiry: Expiry;
+  readonly #admission: Admission;
+  #sweep: { unref?: () => unknown } | undefined;
+
+  private constructor(components: NodeComponents, init: NodeInit, head: Head, meta: NodeMeta) {
+    const { store, now, randomUUID } = components;
+    const { org, peerId, nodeKey } = init;
+    this.#components = components;
+    this.#init = init;
+    this.#clock = new HybridLogicalClock({ now, last: isHlc(head.hlc) ? head.hlc : undefined });
+    const clock = this.#clock;
+    this.#cardinality = new Cardinality(init.manyRelations);
+    const cardinality = this.#cardinality;
+    const views = new ViewTable({
+      store,
+      isMany: (entity, relation, of) => cardinality.isMany(entity, relation, of),
+      trusts: (of) => of === org,
+    });
+    this.feed = new CommitFeed({ store, now }, head.seq);
+    this.writer = new Writer(
+      { store, views, clock, now },
+      {
+        head,
+        durable: init.durable,
+        maxAuditEntries: init.maxAuditEntries,
+        onCommit: ({ seq }) => this.feed.committed(seq),
+      },
+    );
+    const { writer, feed } = this;
+    this.#expiry = new Expiry({ store, now });
+    const keyOfOrigin = originKeys(init.publicKeyOf);
+    const admission = new Admission(
+      { store, views, clock, cardinality, expiry: this.#expiry, nodeKey, keyOfOrigin },
+      { peerId, org, maxSkewMs: init.maxSkewMs },
+    );
+    this.#admission = admission;
+    this.gardens = new Gardens({ store, writer, now, randomUUID }, { org, maxGardens: init.maxGardens });
+    this.keys = new ApiKeys(
+      { store, writer, now, randomUUID, randomBytes: components.randomBytes },
+      { maxKeys: init.maxApiKeys, maxAgeDays: init.keyMaxAgeDays },
+    );
+    const commands = new Commands({ store, views, writer, admission, clock, gardens: this.gardens, now }, init);
+    const settle = (): Promise<void> => this.#expiry.settle();
+    const pages = new PageCursors(Buffer.from(meta.cursorSecret, 'hex'));
+    const head_ = (): number => feed.head();
+    const queries = new Queries({
+      store,
+      gardens: this.gardens,
+      cursors: pages,
+      now,
+      head: head_,
+      settle,
+      keyOfOrigin,
+    });
+    this.conflicts = new Conflicts({
+      store,
+      views,
+      writer,
+      queries,
+      commands,
+      cursors: pages,
+      now,
+      head: head_,
+      settle,
+    });
+    this.cursors = new DurableCursors({ store, writer });
+    this.transfer = new Transfer({ store, admission, writer });
+    this.audit = new AuditLog({
+      store,
+      cursors: pages,
+      head: () => writer.head.auditSeq,
+      auditSeqOfFact: async (digest) => {
+        const record = await store.get(keys.logKey(digest));
+        return record && decodeLogRecord(record, digest).auditSeq;
+      },
+    });
+    const source = new FactScan({ store, now, conflicts: this.conflicts });
+    this.lint = new Linter({ source, gardens: this.gardens, now, randomUUID });
+    this.facts = {
+      assert: (who, input, options) => commands.assert(who, input, options),
+      assertBatch: (who, input) => commands.assertBatch(who, input),
+      retract: (who, input) => commands.retract(who, input),
+      query: (who, query) => queries.query(who, query),
+      get: (who, id) => queries.get(who, id),
+      history: (who, query) => queries.query(who, { ...query, include: ['history'] }),
+      provenance: (who, id) => queries.provenance(who, id),
+      verifyCid: (who, id) => queries.verifyCid(who, id),
+    };
+    this.#start = async () => {
+      await Promise.all([this.gardens.load(), this.keys.load()]);
+      await this.#expiry.start(views, writer);
+      await cardinality.start(store, views, writer);
+    };
+  }
+
+  readonly #start: () => Promise<void>;
+
+  /** Opens a node on a store whose schema was prepared. Reads its counters, never its log. */
+  static async open(components: NodeComponents, init: NodeInit): Promise<StigmeshNode> {
+    const { store, randomBytes } = components;
+    const [storedHead, storedMeta] = await store.getMany([keys.metaKey('head'), keys.metaKey('node')]);
+    const head = storedHead ? fromJson<Head>(storedHead) : EMPTY_HEAD;
+    const old = storedMeta && fromJson<NodeMeta>(storedMeta);
+    const cursorSecret = old?.cursorSecret ?? Buffer.from(randomBytes(32)).toString('hex');
+    const meta: NodeMeta = { peerId: init.peerId, org: init.org, cursorSecret };
+    if (JSON.stringify(meta) !== JSON.stringify(old)) {
+      await store.batch([{ type: 'put', key: keys.metaKey('node'), value: toJson(meta) }], { durable: true });
+    }
+    const node = new StigmeshNode(components, init, head, meta);
+    await node.#start();
+    node.#sweep = components.setInterval(() => {
+      // settle() answers for its own failures.
+      void node.#expiry.settle();
+    }, SWEEP_MS);
+    node.#sweep.unref?.();
+    return node;
+  }
+
+  async status(): Promise<NodeStatus> {
+    const { head } = this.writer;
+    const hlcAheadMs = this.#clock.aheadMs();
+    const warnings: string[] = [];
+    if (hlcAheadMs > this.#init.maxSkewMs) {
+      warnings.push(
+        `the logical clock runs ${Math.round(hlcAheadMs / 1000)} s ahead of the system clock; peers may refuse new facts`,
+      );
+    }
+    if (!this.#init.durable)
+      warnings.push('store.sync is off: an acknowledged write can be lost when the machine fails');
+    if (this.#cardinality.pending > 0) warnings.push('views are being recomputed after a change of cardinality');
+    const { failure } = this.writer;
+    if (failure !== undefined) warnings.push(`the last write failed: ${(failure as Error).message}`);
+    return {
+      peerId: this.#init.peerId,
+      org: this.#init.org,
+      statements: head.statements,
+      facts: head.facts,
+      currentFacts: head.current,
+      openConflicts: head.openConflicts,
+      seq: head.seq,
+      hlc: this.#clock.last ?? head.hlc,
+      hlcAheadMs,
+      lastCommitAt: head.at,
+      storeBytes: await this.#components.store.size(),
+      schema: this.#init.schema,
+      writeQueue: this.writer.queued,
+      feedFollowers: this.feed.followers,
+      warnings,
+    };
+  }
+
+  /** Whether writes work; with the reason when they do not. */
+  readiness(): { readonly ready: boolean; readonly reason: string | null } {
+    const { failure } = this.writer;
+    return { ready: failure === undefined, reason: failure === undefined ? null : (failure as Error).message };
+  }
+
+  /** Indexes statements of the log again (maintenance.ts); they are neither new nor checked here. */
+  rebuild(statements: readonly EncodedStatement[]): Promise<void> {
+    return this.writer.submit(statements.length, async (group) => {
+      for (const statement of statements) await this.#admission.index(group, statement);
+    });
+  }
+
+  /** Resolves when no view waits to be recomputed. */
+  async settled(): Promise<void> {
+    await this.#expiry.settle(Number.POSITIVE_INFINITY);
+    await this.#cardinality.settled();
+  }
+
+  /** Finishes what was accepted and refuses the rest. The store stays open: its owner closes it. */
+  async stop(): Promise<void> {
+    if (this.#sweep) this.#components.clearInterval(this.#sweep as never);
+    this.#sweep = undefined;
+    await this.writer.stop();
+  }
+}
+
+/** Public keys by peer id, decoded once each. */
+export function originKeys(publicKeyOf: (peerId: string) => Uint8Array): (peerId: string) => KeyObject {
+  const known = new Map<string, KeyObject>();
+  return (peerId) => {
+    const cached = known.get(peerId);
+    if (cached) return cached;
+    const x = Buffer.from(publicKeyOf(peerId)).toString('base64url');
+    const key = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x } });
+    if (known.size >= MAX_ORIGIN_KEYS) known.clear();
+    known.set(peerId, key);
+    return key;
+  };
+}

@@ -1,0 +1,183 @@
+import { type Digest, type FactStatement, type Statement, sha256, statementId } from '../facts/index.ts';
+import type { ConflictView, EntryState, ViewEntry, ViewResolution } from '../facts/view.ts';
+import { readU64, STATUS, type Status, u64 } from '../store/keys.ts';
+import { StoreError } from '../store/store.ts';
+
+/** Values of the store's tables. The log is binary, since its bytes must stay as they were signed; the rest is JSON. */
+
+/** A log entry: the signed bytes and what this node alone knows about their arrival. */
+export interface LogRecord {
+  readonly seq: number;
+  /** Unix ms. */
+  readonly receivedAt: number;
+  /** Audit entry of the write. */
+  readonly auditSeq: number;
+  /** Peer id (or `import`) it came from, null when written here. */
+  readonly receivedFrom: string | null;
+  readonly sig: Uint8Array;
+  readonly bytes: Uint8Array;
+}
+
+const LOG_VERSION = 1;
+const SIG_BYTES = 64;
+
+export function encodeLogRecord(record: LogRecord): Buffer {
+  const from = Buffer.from(record.receivedFrom ?? '');
+  return Buffer.concat([
+    Buffer.of(LOG_VERSION),
+    u64(record.seq),
+    u64(record.receivedAt),
+    u64(record.auditSeq),
+    Buffer.of(from.length),
+    from,
+    record.sig,
+    record.bytes,
+  ]);
+}
+
+/**
+ * Decodes a log entry and checks that its bytes still hash to the key it was found under.
+ *
+ * @throws StoreError `store_corrupt`: damage is never served as good
+ */
+export function decodeLogRecord(value: Buffer, digest: Digest): LogRecord {
+  const from = value.length > 26 ? value[25]! : 0;
+  const at = 26 + from;
+  const bytes = value.subarray(at + SIG_BYTES);
+  if (value[0] !== LOG_VERSION || value.length <= at + SIG_BYTES || Buffer.compare(sha256(bytes), digest) !== 0) {
+    throw new StoreError(
+      'store_corrupt',
+      `the stored statement ${statementId(digest)} is damaged`,
+      "run 'stigmesh verify' to quarantine it",
+    );
+  }
+  return {
+    seq: readU64(value, 1),
+    receivedAt: readU64(value, 9),
+    auditSeq: readU64(value, 17),
+    receivedFrom: from === 0 ? null : value.toString('utf8', 26, at),
+    sig: value.subarray(at, at + SIG_BYTES),
+    bytes,
+  };
+}
+
+/** The statement of a stored record. It passed the strict decoder when it came in, so its members are not checked again. */
+export function storedStatement(record: LogRecord): Statement {
+  const statement = JSON.parse(Buffer.from(record.bytes).toString('utf8')) as Statement;
+  if (statement.v === 1 && (statement.kind === 'fact' || statement.kind === 'resolution')) return statement;
+  return { ...statement, opaque: true };
+}
+
+/** A view entry as stored: what the view is computed from, and what it came to. */
+export interface StoredEntry extends ViewEntry {
+  /** Digest (hex, 16 bytes) of the terms (`ext`): the same claim on other terms is another statement. */
+  readonly terms: string;
+  /** Subject of the source index. */
+  readonly source: string;
+  /** Expiry from the statement itself, before any stigmem:ttl. */
+  readonly ownUntil: number | null;
+  readonly state: EntryState;
+  readonly contradicted: boolean;
+  readonly overruled: boolean;
+}
+
+export function encodeEntry(e: StoredEntry): Buffer {
+  return Buffer.from(
+    JSON.stringify([
+      e.org,
+      e.confidence,
+      e.value,
+      e.claim,
+      e.until,
+      e.supersededBy,
+      e.terms,
+      e.source,
+      e.ownUntil,
+      e.state,
+      e.contradicted ? 1 : 0,
+      e.overruled ? 1 : 0,
+    ]),
+  );
+}
+
+export function decodeEntry(value: Buffer, id: string, hlc: string): StoredEntry {
+  const [org, confidence, digest, claim, until, supersededBy, terms, source, ownUntil, state, contradicted, overruled] =
+    JSON.parse(value.toString('utf8')) as [
+      string,
+      number,
+      string,
+      string,
+      number | null,
+      string | null,
+      string,
+      string,
+      number | null,
+      EntryState,
+      number,
+      number,
+    ];
+  return {
+    id,
+    hlc,
+    org,
+    confidence,
+    value: digest,
+    claim,
+    until,
+    supersededBy,
+    terms,
+    source,
+    ownUntil,
+    state,
+    // Declared elsewhere: the table sets it before it computes the view.
+    many: false,
+    contradicted: contradicted === 1,
+    overruled: overruled === 1,
+  };
+}
+
+/** Which part of the status-first indexes a state belongs to. */
+export function statusOf(state: EntryState): Status {
+  if (state === 'current') return STATUS.current;
+  return state === 'losing' || state === 'dispute' ? STATUS.losing : STATUS.dead;
+}
+
+/** A resolution as stored on its key; trust in the org is judged when the view is computed. */
+export interface StoredResolution extends ViewResolution {
+  readonly org: string;
+}
+
+/** A conflict as stored: what the view derived, and the key it stands on. */
+export interface StoredConflict {
+  /** Key K, hex. */
+  readonly k: string;
+  /** Statement digests (hex) of the newer and the older side. */
+  readonly a: string;
+  readonly b: string;
+  /** Clock reading of the newer side: when the conflict arose. */
+  readonly hlc: string;
+  /** Statement digest (hex) of the effective resolution. */
+  readonly by: string | null;
+  readonly all: readonly string[];
+}
+
+export function storedConflict(k: string, conflict: ConflictView): StoredConflict {
+  return {
+    k,
+    a: conflict.a.id,
+    b: conflict.b.id,
+    hlc: conflict.a.hlc,
+    by: conflict.resolvedBy,
+    all: conflict.resolutions,
+  };
+}
+
+/** A remark of one statement about another: supersession or a stigmem:ttl. Kept so that order of arrival is no matter. */
+export interface Note {
+  readonly org: string;
+  /** For a ttl: the fact's value and confidence. */
+  readonly ttl?: { readonly value: FactStatement['body']['value']; readonly confidence: number };
+}
+
+export const toJson = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+export const fromJson = <T>(value: Buffer): T => JSON.parse(value.toString('utf8')) as T;

@@ -1,0 +1,307 @@
+import { relationNamespace } from '../facts/relation.ts';
+import type { FactScope } from '../facts/scope.ts';
+import { type FactStatement, isFact, isResolution, type Statement } from '../facts/statement.ts';
+import { type KeyView, type ViewEntry, viewKey } from '../facts/view.ts';
+import * as keys from '../store/keys.ts';
+import { forEachSlice, type Reader, type StoreOp } from '../store/store.ts';
+import { MAX_CACHED_ENTRIES } from './limits.ts';
+import {
+  decodeEntry,
+  decodeLogRecord,
+  encodeEntry,
+  fromJson,
+  type StoredConflict,
+  type StoredEntry,
+  type StoredResolution,
+  statusOf,
+  storedConflict,
+  storedStatement,
+  toJson,
+} from './records.ts';
+
+/** The key K of the view. */
+export interface Key {
+  readonly entity: string;
+  readonly relation: string;
+  readonly scope: FactScope;
+  readonly garden: string | undefined;
+}
+
+export function keyOf(statement: Statement): Key | undefined {
+  if (!isFact(statement) && !isResolution(statement)) return undefined;
+  const { entity, relation, scope } = statement.body;
+  return { entity, relation, scope, garden: statement.ext.garden_id };
+}
+
+export function keyId(key: Key): Buffer {
+  return keys.viewKeyId(key.entity, key.relation, key.scope, key.garden);
+}
+
+type Subjects = Record<Exclude<keys.IndexName, 'source' | 'value'>, Buffer>;
+
+/** Everything stored about one key, decoded; changed in the writer's turn only. */
+export class KeyState {
+  readonly key: Key;
+  readonly k: Buffer;
+  readonly hex: string;
+  readonly entries = new Map<string, StoredEntry>();
+  readonly resolutions = new Map<string, StoredResolution>();
+  readonly conflicts = new Map<string, StoredConflict>();
+  /** Entries that are new, or changed other than by the view, since the last evaluation. */
+  readonly fresh = new Set<string>();
+  readonly touched = new Set<string>();
+  #subjects: Subjects | undefined;
+
+  constructor(key: Key) {
+    this.key = key;
+    this.k = keyId(key);
+    this.hex = this.k.toString('hex');
+  }
+
+  get subjects(): Subjects {
+    const { entity, relation, scope } = this.key;
+    this.#subjects ??= {
+      entity: keys.subject(entity),
+      pair: keys.subject(`${entity}\0${relation}`),
+      relation: keys.subject(relation),
+      namespace: keys.subject(relationNamespace(relation)),
+      scope: keys.scopeSubject(scope),
+    };
+    return this.#subjects;
+  }
+}
+
+/** How the counters of the store move with one evaluation. */
+export interface ViewDelta {
+  current: number;
+  openConflicts: number;
+}
+
+export interface ViewTableComponents {
+  readonly store: Reader;
+  /** Whether a relation is multi-valued for statements of this org about this entity. */
+  readonly isMany: (entity: string, relation: string, org: string) => boolean;
+  /** Whether resolutions of this org are applied here. */
+  readonly trusts: (org: string) => boolean;
+}
+
+/**
+ * The materialised current view: for each key the state of every statement on it, and the index rows that follow from
+ * it. What the view *is* stands in facts/view.ts; this class only keeps the stored copy equal to it.
+ */
+export class ViewTable {
+  readonly #components: ViewTableComponents;
+  /** Least recently used first. */
+  readonly #cache = new Map<string, KeyState>();
+  #cachedEntries = 0;
+
+  constructor(components: ViewTableComponents) {
+    this.#components = components;
+  }
+
+  /** The state of a key, from memory or from the store. Do not hold it beyond the writer's turn. */
+  async load(key: Key): Promise<KeyState> {
+    const fresh = new KeyState(key);
+    const cached = this.#cache.get(fresh.hex);
+    if (cached) {
+      this.#cache.delete(fresh.hex);
+      this.#cache.set(fresh.hex, cached);
+      return cached;
+    }
+    const { store } = this.#components;
+    await forEachSlice(store, keys.viewEntryRange(fresh.k), (rows) => {
+      for (const { key: at, value } of rows) {
+        const { hlc, digest } = keys.orderOf(at);
+        const id = digest.toString('hex');
+        fresh.entries.set(id, decodeEntry(value, id, hlc));
+      }
+      return undefined;
+    });
+    if (fresh.entries.size > 0) {
+      await forEachSlice(store, keys.resolutionRange(fresh.k), (rows) => {
+        for (const { value } of rows) {
+          const resolution = fromJson<StoredResolution>(value);
+          fresh.resolutions.set(resolution.id, resolution);
+        }
+        return undefined;
+      });
+      const ids = await store.get(keys.keyConflictsKey(fresh.k));
+      if (ids) await this.#loadConflicts(fresh, fromJson<string[]>(ids));
+    }
+    this.#remember(fresh);
+    return fresh;
+  }
+
+  /** The state of a key known only by its id (expiry rows, conflict records), or undefined when nothing is on it. */
+  async loadById(k: Buffer): Promise<KeyState | undefined> {
+    const hex = k.toString('hex');
+    const cached = this.#cache.get(hex);
+    if (cached) return cached;
+    const { store } = this.#components;
+    const scan = store.scan(keys.viewEntryRange(k));
+    const [first] = await scan.next(1);
+    await scan.close();
+    if (!first) return undefined;
+    const { digest } = keys.orderOf(first.key);
+    const record = await store.get(keys.logKey(digest));
+    const key = record && keyOf(storedStatement(decodeLogRecord(record, digest)));
+    return key && this.load(key);
+  }
+
+  /** The view of a key as it stands in memory, the entries of this turn included. */
+  view(state: KeyState, now: number): KeyView {
+    const { entity, relation, garden } = state.key;
+    const { isMany, trusts } = this.#components;
+    const entries: ViewEntry[] = [];
+    for (const entry of state.entries.values()) {
+      const many = isMany(entity, relation, entry.org);
+      entries.push(entry.many === many ? entry : { ...entry, many });
+    }
+    const resolutions = [...state.resolutions.values()].filter((resolution) => trusts(resolution.org));
+    return viewKey(entries, resolutions, garden, now);
+  }
+
+  /** Recomputes a key and appends what has to change on disk. */
+  evaluate(state: KeyState, now: number, ops: StoreOp[]): ViewDelta {
+    const view = this.view(state, now);
+    const delta: ViewDelta = { current: 0, openConflicts: 0 };
+    for (const [id, { state: to, contradicted, overruled }] of view.entries) {
+      const old = state.entries.get(id)!;
+      const isFresh = state.fresh.has(id);
+      const moved = isFresh || statusOf(old.state) !== statusOf(to);
+      if (
+        !moved &&
+        !state.touched.has(id) &&
+        old.state === to &&
+        old.contradicted === contradicted &&
+        old.overruled === overruled
+      ) {
+        continue;
+      }
+      const next: StoredEntry = { ...old, state: to, contradicted, overruled };
+      state.entries.set(id, next);
+      const digest = Buffer.from(id, 'hex');
+      ops.push({ type: 'put', key: keys.viewEntryKey(state.k, next.hlc, digest), value: encodeEntry(next) });
+      if (moved) {
+        if (!isFresh) for (const key of indexRows(state, old, digest)) ops.push({ type: 'del', key });
+        for (const key of indexRows(state, next, digest)) ops.push({ type: 'put', key, value: EMPTY });
+      }
+      delta.current += Number(to === 'current') - Number(!isFresh && old.state === 'current');
+    }
+    this.#cachedEntries += state.fresh.size;
+    state.fresh.clear();
+    state.touched.clear();
+    this.#evaluateConflicts(state, view, ops, delta);
+    return delta;
+  }
+
+  /** Forgets everything held in memory: after a write that failed, memory may be ahead of the disk. */
+  clear(): void {
+    this.#cache.clear();
+    this.#cachedEntries = 0;
+  }
+
+  /** Drops the least recently used keys until the bound holds. Called between turns. */
+  trim(): void {
+    this.#cachedEntries = 0;
+    for (const state of this.#cache.values()) this.#cachedEntries += weight(state);
+    for (const [hex, state] of this.#cache) {
+      if (this.#cachedEntries <= MAX_CACHED_ENTRIES) return;
+      this.#cache.delete(hex);
+      this.#cachedEntries -= weight(state);
+    }
+  }
+
+  /** True when {@link trim} is due: counted as keys are loaded, so that the check costs nothing. */
+  get overfull(): boolean {
+    return this.#cachedEntries > MAX_CACHED_ENTRIES;
+  }
+
+  #remember(state: KeyState): void {
+    this.#cache.set(state.hex, state);
+    // One more than it holds: the entry about to be added, and the cost of an empty key.
+    this.#cachedEntries += weight(state) + 1;
+  }
+
+  async #loadConflicts(state: KeyState, ids: readonly string[]): Promise<void> {
+    const records = await this.#components.store.getMany(ids.map((id) => keys.conflictKey(Buffer.from(id, 'hex'))));
+    ids.forEach((id, at) => {
+      const record = records[at];
+      if (record) state.conflicts.set(id, fromJson<StoredConflict>(record));
+    });
+  }
+
+  #evaluateConflicts(state: KeyState, view: KeyView, ops: StoreOp[], delta: ViewDelta): void {
+    if (view.conflicts.length === 0 && state.conflicts.size === 0) return;
+    const next = new Map(view.conflicts.map((c) => [c.id.slice(-32), storedConflict(state.hex, c)]));
+    let changed = false;
+    for (const [id, old] of state.conflicts) {
+      const now = next.get(id);
+      if (now && JSON.stringify(now) === JSON.stringify(old)) continue;
+      changed = true;
+      ops.push({ type: 'del', key: conflictOrder(id, old) });
+      if (!now) ops.push({ type: 'del', key: keys.conflictKey(Buffer.from(id, 'hex')) });
+      if (old.by === null) delta.openConflicts -= 1;
+      state.conflicts.delete(id);
+    }
+    for (const [id, conflict] of next) {
+      if (state.conflicts.has(id)) continue;
+      changed = true;
+      ops.push({ type: 'put', key: keys.conflictKey(Buffer.from(id, 'hex')), value: toJson(conflict) });
+      ops.push({ type: 'put', key: conflictOrder(id, conflict), value: EMPTY });
+      if (conflict.by === null) delta.openConflicts += 1;
+      state.conflicts.set(id, conflict);
+    }
+    if (!changed) return;
+    const key = keys.keyConflictsKey(state.k);
+    ops.push(next.size === 0 ? { type: 'del', key } : { type: 'put', key, value: toJson([...next.keys()]) });
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+function weight(state: KeyState): number {
+  return 1 + state.entries.size + state.resolutions.size + state.conflicts.size;
+}
+
+function conflictOrder(id: string, conflict: StoredConflict): Buffer {
+  return keys.conflictOrderKey(conflict.by === null ? 'unresolved' : 'resolved', conflict.hlc, Buffer.from(id, 'hex'));
+}
+
+/** The rows by which one statement is found, in the part its state belongs to. */
+function indexRows(state: KeyState, entry: StoredEntry, digest: Buffer): Buffer[] {
+  const status = statusOf(entry.state);
+  const subjects: Record<keys.IndexName, Buffer> = {
+    ...state.subjects,
+    source: Buffer.from(entry.source, 'hex'),
+    value: valueSubject(entry.value),
+  };
+  return keys.INDEX_NAMES.map((name) => keys.indexKey(name, status, subjects[name], entry.hlc, digest));
+}
+
+/** Subject of the value index: the first half of the value's digest. */
+export function valueSubject(valueDigest: string): Buffer {
+  return Buffer.from(valueDigest.slice(0, 32), 'hex');
+}
+
+/** What the view needs of a fact statement, before the view is computed. */
+export function entryOf(
+  statement: FactStatement,
+  id: string,
+  derived: Pick<StoredEntry, 'value' | 'claim' | 'terms' | 'ownUntil'>,
+): StoredEntry {
+  return {
+    id,
+    hlc: statement.hlc,
+    org: statement.org,
+    confidence: statement.body.confidence,
+    ...derived,
+    until: derived.ownUntil,
+    supersededBy: null,
+    source: keys.subject(statement.body.source).toString('hex'),
+    many: false,
+    state: 'losing',
+    contradicted: false,
+    overruled: false,
+  };
+}

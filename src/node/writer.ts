@@ -1,0 +1,278 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { FactError } from '../facts/errors.ts';
+import type { HybridLogicalClock } from '../facts/hlc.ts';
+import type { Statement } from '../facts/statement.ts';
+import { auditKey, metaKey, type NoteKind } from '../store/keys.ts';
+import type { Store, StoreOp } from '../store/store.ts';
+import { encodeAudit } from './audit.ts';
+import { NodeError } from './errors.ts';
+import { MAX_GROUP_STATEMENTS, MAX_QUEUED_STATEMENTS, PREPARE_SLICE } from './limits.ts';
+import { type Note, toJson } from './records.ts';
+import type { AuditEvent, LocalChange, LocalWriter } from './services.ts';
+import type { KeyState, ViewTable } from './view-table.ts';
+
+/** The counters of the store, written with every group so that none of them ever runs ahead of the log or behind it. */
+export interface Head {
+  readonly seq: number;
+  readonly auditSeq: number;
+  /** Newest reading of the local clock: readings after a restart continue above it. */
+  readonly hlc: string | null;
+  readonly statements: number;
+  readonly facts: number;
+  readonly current: number;
+  readonly openConflicts: number;
+  /** Unix ms of the last commit. */
+  readonly at: number | null;
+}
+
+export const EMPTY_HEAD: Head = {
+  seq: 0,
+  auditSeq: 0,
+  hlc: null,
+  statements: 0,
+  facts: 0,
+  current: 0,
+  openConflicts: 0,
+  at: null,
+};
+
+/** A remark about another statement, not yet in the store. */
+export interface PendingNote {
+  readonly kind: NoteKind;
+  readonly hlc: string;
+  /** Digest (hex) of the statement that makes it. */
+  readonly id: string;
+  readonly note: Note;
+}
+
+/** One group being prepared: everything that will share one atomic batch and one fsync. */
+export class Group {
+  readonly ops: StoreOp[] = [];
+  readonly dirty = new Set<KeyState>();
+  /** Statements added in this group by digest (hex): not yet in the store, and already taken. */
+  readonly added = new Map<string, Statement>();
+  /** What statements of this group say about others, by the digest (hex) of the other. */
+  readonly notes = new Map<string, readonly PendingNote[]>();
+  /** Answers to idempotency keys first used in this group, by name (hex). */
+  readonly remembered = new Map<string, Buffer>();
+  /** Work that must end before the batch is written (signatures from the thread pool). */
+  readonly waits: Promise<void>[] = [];
+  /** Called once the group is durable. */
+  readonly afterCommit: (() => void)[] = [];
+  readonly now: number;
+  #head: { -readonly [K in keyof Head]: Head[K] };
+
+  readonly #maxAuditEntries: number;
+
+  constructor(head: Head, now: number, maxAuditEntries: number) {
+    this.#head = { ...head };
+    this.now = now;
+    this.#maxAuditEntries = maxAuditEntries;
+  }
+
+  get head(): Head {
+    return this.#head;
+  }
+
+  /** Takes the next local sequence number for a statement. */
+  nextSeq(isFact: boolean): number {
+    this.#head.statements += 1;
+    if (isFact) this.#head.facts += 1;
+    return ++this.#head.seq;
+  }
+
+  /** Appends an audit entry and returns its sequence number. */
+  audit(event: AuditEvent, indexByFact = true): number {
+    const seq = ++this.#head.auditSeq;
+    const outlived = seq - this.#maxAuditEntries;
+    if (outlived > 0) this.ops.push({ type: 'del', key: auditKey(outlived) });
+    for (const op of encodeAudit(event, seq, this.now, indexByFact)) this.ops.push(op);
+    return seq;
+  }
+
+  /** Computes the view of every key touched and closes the head. */
+  async finish(views: ViewTable, hlc: string | undefined): Promise<void> {
+    let sinceTurn = 0;
+    for (const state of this.dirty) {
+      if (++sinceTurn % PREPARE_SLICE === 0) await nextTurn();
+      const delta = views.evaluate(state, this.now, this.ops);
+      this.#head.current += delta.current;
+      this.#head.openConflicts += delta.openConflicts;
+    }
+    this.#head.hlc = hlc ?? this.#head.hlc;
+    this.#head.at = this.now;
+    this.ops.push({ type: 'put', key: metaKey('head'), value: toJson(this.#head) });
+  }
+}
+
+interface Job {
+  readonly weight: number;
+  /** Prepares in the writer's turn. What it throws is the caller's answer and must have changed nothing. */
+  readonly prepare: (group: Group) => Promise<() => void>;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface WriterComponents {
+  readonly store: Store;
+  readonly views: ViewTable;
+  readonly clock: HybridLogicalClock;
+  readonly now: () => number;
+}
+
+export interface WriterInit {
+  readonly head: Head;
+  /** Audit entries kept. */
+  readonly maxAuditEntries: number;
+  /** fsync every group before it is acknowledged. */
+  readonly durable: boolean;
+  /** Told after each durable commit, before the callers are. */
+  readonly onCommit: (head: Head) => void;
+}
+
+/**
+ * The one writer of the store. Jobs are prepared one after the other, so each sees what the ones before it decided;
+ * those that wait together share one batch and one fsync (group commit). Callers are answered after it.
+ */
+export class Writer implements LocalWriter {
+  readonly #components: WriterComponents;
+  readonly #init: WriterInit;
+  #head: Head;
+  #queue: Job[] = [];
+  #queued = 0;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  #failure: unknown;
+
+  constructor(components: WriterComponents, init: WriterInit) {
+    this.#components = components;
+    this.#init = init;
+    this.#head = init.head;
+  }
+
+  get head(): Head {
+    return this.#head;
+  }
+
+  /** Statements waiting for their turn. */
+  get queued(): number {
+    return this.#queued;
+  }
+
+  /** Why the last group could not be written; undefined when it could. Readiness follows it. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /**
+   * Runs `prepare` in the writer's turn and answers with its result once the group is durable.
+   *
+   * @param weight statements it will add, for the bound of the queue and of the group
+   * @throws NodeError `busy`, `stopping`; StoreError when the batch failed; whatever `prepare` throws
+   */
+  submit<T>(weight: number, prepare: (group: Group) => Promise<T> | T): Promise<T> {
+    if (this.#stopped) return Promise.reject(stopping());
+    if (this.#queued + weight > MAX_QUEUED_STATEMENTS && this.#queued > 0) {
+      return Promise.reject(
+        new NodeError(
+          'busy',
+          `${this.#queued} statements wait to be written`,
+          'retry in a moment, or send fewer at once',
+        ),
+      );
+    }
+    return new Promise<T>((resolve, reject) => {
+      this.#queue.push({
+        weight,
+        reject,
+        prepare: async (group) => {
+          const result = await prepare(group);
+          return () => resolve(result);
+        },
+      });
+      this.#queued += weight;
+      this.#running ??= this.#run();
+    });
+  }
+
+  writeLocal<T>(decide: () => LocalChange<T> | Promise<LocalChange<T>>): Promise<T> {
+    return this.submit(1, async (group) => {
+      const { ops, audit, result } = await decide();
+      for (const op of ops) group.ops.push(op);
+      for (const event of audit) group.audit(event);
+      return result;
+    });
+  }
+
+  /** Refuses new work, finishes what was accepted. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    // Whoever calls in the same turn of the event loop shares the group.
+    await nextTurn();
+    while (this.#queue.length > 0) await this.#runGroup();
+    this.#running = undefined;
+  }
+
+  async #runGroup(): Promise<void> {
+    const { store, views, clock, now } = this.#components;
+    const group = new Group(this.#head, now(), this.#init.maxAuditEntries);
+    const answers: { settle: () => void; reject: (error: unknown) => void }[] = [];
+    const failAll = (error: unknown): void => {
+      views.clear();
+      for (const { reject } of answers) reject(error);
+    };
+    let weight = 0;
+    let sinceTurn = 0;
+    while (this.#queue.length > 0 && (weight === 0 || weight + this.#queue[0]!.weight <= MAX_GROUP_STATEMENTS)) {
+      const job = this.#queue.shift()!;
+      weight += job.weight;
+      this.#queued -= job.weight;
+      try {
+        const settle = await job.prepare(group);
+        answers.push({ settle, reject: job.reject });
+      } catch (error) {
+        job.reject(error);
+        if (isRefusal(error)) continue;
+        // Not a refusal but a failure half-way: what the job changed in memory cannot be told from the rest.
+        this.#failure = error;
+        failAll(error);
+        return;
+      }
+      sinceTurn += job.weight;
+      if (sinceTurn >= PREPARE_SLICE) {
+        sinceTurn = 0;
+        await nextTurn();
+      }
+    }
+    if (answers.length === 0) return;
+    try {
+      await Promise.all(group.waits);
+      if (group.ops.length > 0 || group.dirty.size > 0) {
+        await group.finish(views, clock.last);
+        await store.batch(group.ops, { durable: this.#init.durable });
+        this.#head = group.head;
+        for (const hook of group.afterCommit) hook();
+        this.#init.onCommit(group.head);
+      }
+      this.#failure = undefined;
+    } catch (error) {
+      this.#failure = error;
+      failAll(error);
+      return;
+    }
+    if (views.overfull) views.trim();
+    for (const { settle } of answers) settle();
+  }
+}
+
+/** A refusal changed nothing, by the contract of every `prepare`. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof NodeError || error instanceof FactError;
+}
+
+export function stopping(): NodeError {
+  return new NodeError('stopping', 'the daemon is stopping', 'try again when it runs');
+}

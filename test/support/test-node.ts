@@ -1,0 +1,76 @@
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
+import { peerIdFromPublicKey, publicKeyFromPeerId, rawPublicKey } from '../../src/identity/index.ts';
+import { type NodeInit, StigmeshNode } from '../../src/node/node.ts';
+import type { AssertInput } from '../../src/node/types.ts';
+import { ANONYMOUS } from '../../src/policy/principal.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { Store } from '../../src/store/store.ts';
+
+/** A clock that stands still until it is told to move. */
+export class TestClock {
+  ms: number;
+
+  constructor(ms = Date.UTC(2026, 10, 21, 12)) {
+    this.ms = ms;
+  }
+
+  readonly now = (): number => this.ms;
+
+  advance(ms: number): void {
+    this.ms += ms;
+  }
+}
+
+export interface TestNode {
+  readonly node: StigmeshNode;
+  readonly store: Store;
+  readonly clock: TestClock;
+  readonly init: NodeInit;
+  /** Opens another node on the same store, as a restart does. */
+  reopen(changes?: Partial<NodeInit>): Promise<StigmeshNode>;
+}
+
+export async function openTestNode(
+  options: Partial<NodeInit> & { store?: Store; clock?: TestClock } = {},
+): Promise<TestNode> {
+  const { store = new MemoryStore(), clock = new TestClock(), ...changes } = options;
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const init: NodeInit = {
+    nodeKey: privateKey,
+    peerId: peerIdFromPublicKey(rawPublicKey(privateKey)),
+    org: 'acme.example',
+    publicKeyOf: publicKeyFromPeerId,
+    schema: 1,
+    durable: true,
+    maxSkewMs: 60_000,
+    manyRelations: new Set(),
+    maxBatch: 1000,
+    maxGardens: 100,
+    maxApiKeys: 100,
+    maxAuditEntries: 100_000,
+    keyMaxAgeDays: 90,
+    ...changes,
+  };
+  const open = (more: Partial<NodeInit> = {}): Promise<StigmeshNode> =>
+    StigmeshNode.open(
+      { store, now: clock.now, randomUUID, randomBytes, setInterval: () => ({}), clearInterval: () => {} },
+      { ...init, ...more },
+    );
+  return { node: await open(), store, clock, init, reopen: open };
+}
+
+/** A fact to assert, with what a test does not care about filled in. */
+export function fact(changes: Partial<AssertInput> & { v?: unknown; type?: string } = {}): AssertInput {
+  const { v = 'CEO', type = 'string', ...rest } = changes;
+  return {
+    entity: 'stigmem://acme.example/user/alice',
+    relation: 'memory:role',
+    value: { type, v },
+    source: 'stigmem://acme.example/agent/hr',
+    confidence: 1,
+    scope: 'company',
+    ...rest,
+  };
+}
+
+export const who = ANONYMOUS;
