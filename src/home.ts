@@ -20,7 +20,6 @@ import {
   verifyLog,
 } from './node/maintenance.ts';
 import { StigmeshNode } from './node/node.ts';
-import { PERMISSIONS } from './policy/principal.ts';
 import { syncDirectory } from './store/durable-file.ts';
 import { acquireHomeLock, type HomeLock } from './store/lock.ts';
 import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
@@ -93,13 +92,7 @@ export async function initHome(options: InitOptions): Promise<InitReport> {
   const config = { ...loaded.config, org: { authority: org } };
   const home = await openHome({ ...options, loaded: { ...loaded, config }, notice: () => {} });
   try {
-    const { secret } = await home.node.keys.bootstrap({
-      entity_uri: OPERATOR,
-      permissions: PERMISSIONS,
-      description: 'made by init',
-      // The operator's own key ends when the operator ends it: a daemon that locks its owner out helps nobody.
-      expires_at: null,
-    });
+    const { secret } = await home.node.keys.bootstrap({ entity_uri: OPERATOR, description: 'made by init' });
     await writeSecretFile(paths.apiKeyFile, `${secret}\n`);
   } finally {
     await home.close();

@@ -41,13 +41,17 @@ interface Held {
   readonly principal: Principal;
 }
 
-/** What the first key is made with. */
+/** What an operator's key is made with. */
 export interface BootstrapInput {
   readonly entity_uri: string;
-  readonly permissions: readonly Permission[];
+  /** Every permission, unless named. */
+  readonly permissions?: readonly Permission[] | undefined;
   readonly description?: string | null | undefined;
-  /** RFC 3339; null: does not expire, whatever the configured limit. */
-  readonly expires_at: string | null;
+  /**
+   * RFC 3339. Without it the key does not expire, whatever the configured limit: it lies beside the node's private key,
+   * in a file of the same mode, and the CLI would stop working with it.
+   */
+  readonly expires_at?: string | null | undefined;
 }
 
 /** Marks our secrets, so that scanners for leaked ones know them. */
@@ -94,44 +98,23 @@ export class ApiKeys implements ApiKeyService {
       requireAdmin(who, 'mint API keys');
       const made = input.raw_key === undefined ? this.#newSecret() : null;
       const secret = made ?? checkedSecret(input.raw_key!);
-      const record: KeyRecord = {
-        id: this.#components.randomUUID(),
-        entity_uri: normalizeUri(input.entity_uri, 'entity_uri'),
-        permissions: checkedPermissions(input.permissions),
-        scopes: checkedScopes(input.scopes ?? SCOPES),
-        description: checkedDescription(input.description),
-        created_at: formatInstant(this.#components.now()),
-        expires_at: this.#expiry(input.expires_at),
-        revoked_at: null,
-        hash: sha256(secret).toString('hex'),
-      };
+      const record = this.#record(input, secret, this.#expiry(input.expires_at));
+      this.#assertRoom();
       return { info: await this.#add(who, record), secret: made };
     });
   }
 
   /**
-   * Makes the first key of a daemon, or a new one when no live key could make others any more. The operator who runs
-   * this owns the node's private key too, so nobody is asked for permission.
+   * Makes a key for the operator: the first one, or a new one when it was lost. Whoever runs this owns the node's
+   * private key too, so nobody is asked for permission and the limit of live keys does not apply.
    *
-   * @throws NodeError `key_exists` while a live admin key exists; FactError as create
+   * @throws NodeError `key_invalid`; FactError as create
    */
   bootstrap(input: BootstrapInput): Promise<{ readonly info: ApiKeyInfo; readonly secret: string }> {
     return this.#serial.run(async () => {
-      if ([...this.#byId.values()].some((held) => held.record.permissions.includes('admin') && this.#isLive(held))) {
-        throw new NodeError('key_exists', 'an admin key exists', 'use it to create further keys');
-      }
       const secret = this.#newSecret();
-      const record: KeyRecord = {
-        id: this.#components.randomUUID(),
-        entity_uri: normalizeUri(input.entity_uri, 'entity_uri'),
-        permissions: checkedPermissions(input.permissions),
-        scopes: SCOPES,
-        description: checkedDescription(input.description),
-        created_at: formatInstant(this.#components.now()),
-        expires_at: input.expires_at === null ? null : this.#expiry(input.expires_at),
-        revoked_at: null,
-        hash: sha256(secret).toString('hex'),
-      };
+      const expiresAt = input.expires_at == null ? null : this.#expiry(input.expires_at);
+      const record = this.#record({ ...input, permissions: input.permissions ?? PERMISSIONS }, secret, expiresAt);
       return { info: await this.#add(SYSTEM, record), secret };
     });
   }
@@ -192,6 +175,31 @@ export class ApiKeys implements ApiKeyService {
     return held.principal;
   }
 
+  #record(
+    input: Omit<Parameters<ApiKeyService['create']>[1], 'raw_key' | 'expires_at'>,
+    secret: string,
+    expiresAt: string | null,
+  ): KeyRecord {
+    return {
+      id: this.#components.randomUUID(),
+      entity_uri: normalizeUri(input.entity_uri, 'entity_uri'),
+      permissions: checkedPermissions(input.permissions),
+      scopes: checkedScopes(input.scopes ?? SCOPES),
+      description: checkedDescription(input.description),
+      created_at: formatInstant(this.#components.now()),
+      expires_at: expiresAt,
+      revoked_at: null,
+      hash: sha256(secret).toString('hex'),
+    };
+  }
+
+  #assertRoom(): void {
+    const { maxKeys } = this.#init;
+    const live = [...this.#byId.values()].filter((held) => this.#isLive(held)).length;
+    if (live < maxKeys) return;
+    throw new NodeError('limit_reached', `this daemon holds ${maxKeys} live API keys`, 'revoke keys that are not used');
+  }
+
   async #add(who: Principal, record: KeyRecord): Promise<ApiKeyInfo> {
     if (this.#byHash.has(record.hash)) {
       throw new NodeError(
@@ -200,27 +208,12 @@ export class ApiKeys implements ApiKeyService {
         'leave raw_key out and the daemon makes one',
       );
     }
-    const { maxKeys } = this.#init;
-    const all = [...this.#byId.values()];
-    const dead = all.filter((held) => !this.#isLive(held)).sort((a, b) => endOf(a) - endOf(b));
-    if (all.length - dead.length >= maxKeys) {
-      throw new NodeError(
-        'limit_reached',
-        `this daemon holds ${maxKeys} live API keys`,
-        'revoke keys that are not used',
-      );
-    }
-    const {
-      id,
-      hash: _hash,
-      description: _description,
-      revoked_at: _revoked,
-      created_at: _created,
-      ...detail
-    } = record;
-    const audit: AuditEvent[] = [{ type: 'key_create', who, detail: { key: id, ...detail } }];
+    const dead = [...this.#byId.values()].filter((held) => !this.#isLive(held)).sort((a, b) => endOf(a) - endOf(b));
+    const { id, entity_uri, permissions, scopes, expires_at } = record;
+    const detail = { key: id, entity_uri, permissions, scopes, expires_at };
+    const audit: AuditEvent[] = [{ type: 'key_create', who, detail }];
     const ops: StoreOp[] = [{ type: 'put', key: apiKeyKey(id), value: toJson(record) }];
-    const purged = dead.slice(0, Math.max(0, dead.length - maxKeys));
+    const purged = dead.slice(0, Math.max(0, dead.length - this.#init.maxKeys));
     for (const held of purged) {
       ops.push({ type: 'del', key: apiKeyKey(held.record.id) });
       audit.push({

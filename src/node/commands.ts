@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { sha256 } from '../facts/cid.ts';
 import {
-  canonicalize,
   type EncodedStatement,
   encodeStatement,
   type FactBody,
@@ -13,7 +12,6 @@ import {
   formatInstant,
   type HybridLogicalClock,
   isFact,
-  type JsonValue,
   normalizeBody,
   normalizeExt,
   parseCid,
@@ -35,7 +33,7 @@ import { readFacts } from './reader.ts';
 import { decodeLogRecord, storedStatement } from './records.ts';
 import type { GardenService } from './services.ts';
 import type { AssertInput, AssertResult, BatchInput, BatchItem, BatchResult, FactView, RetractInput } from './types.ts';
-import { type KeyState, keyOf, type ViewTable } from './view-table.ts';
+import type { Key, KeyState, ViewTable } from './view-table.ts';
 import type { Group, Writer } from './writer.ts';
 
 export interface CommandsComponents {
@@ -92,15 +90,19 @@ export class Commands {
     options: { readonly idempotencyKey?: string | undefined } = {},
   ): Promise<AssertResult> {
     const checked = this.#check(who, input);
-    const request = requestDigest(input);
-    const stated = await this.#components.writer.submit(1, async (group) => {
-      const remembered = await this.#remembered(group, who, options.idempotencyKey, request);
-      if (remembered) return { digest: parseCid(remembered.ids[0]!).digest, id: remembered.ids[0]!, created: false };
-      await this.#checkSupersedes(checked);
-      const result = await this.state(group, who, checked.body, checked.ext);
-      this.#remember(group, who, options.idempotencyKey, request, [result.id]);
-      return result;
-    });
+    const request = options.idempotencyKey === undefined ? NO_REQUEST : requestDigest(input);
+    const stated = await this.#components.writer.submit(
+      1,
+      async (group) => {
+        const remembered = await this.#remembered(group, who, options.idempotencyKey, request);
+        if (remembered) return { digest: parseCid(remembered.ids[0]!).digest, id: remembered.ids[0]!, created: false };
+        await this.#checkSupersedes(checked);
+        const result = await this.state(group, who, checked.body, checked.ext);
+        this.#remember(group, who, options.idempotencyKey, request, [result.id]);
+        return result;
+      },
+      [keyFor(checked)],
+    );
     const fact = await this.#read(stated.digest);
     const warnings = [...checked.warnings];
     if (!stated.created && fact.overruled) {
@@ -120,41 +122,44 @@ export class Commands {
         'send several batches',
       );
     }
-    const request = requestDigest({ facts: input.facts, atomic: input.atomic });
+    const { facts, atomic } = input;
+    const request = input.idempotencyKey === undefined ? NO_REQUEST : requestDigest({ facts, atomic });
     const checked: (Checked | BatchItem)[] = [];
     for (const [at, fact] of input.facts.entries()) {
       if (at % PREPARE_SLICE === PREPARE_SLICE - 1) await nextTurn();
       checked.push(refusable(() => this.#check(who, fact)));
     }
     const refused = (item: Checked | BatchItem): item is BatchItem => 'status' in item;
-    if (input.atomic && checked.some(refused))
-      return allRefused(checked.map((item) => (refused(item) ? item : undefined)));
 
-    return this.#components.writer.submit(input.facts.length, async (group) => {
-      const remembered = await this.#remembered(group, who, input.idempotencyKey, request);
-      if (remembered) {
-        const items = remembered.items;
-        return { ...tally(items), items, replayed: true };
-      }
-      const ready: (Checked | BatchItem)[] = [];
-      for (const item of checked) {
-        ready.push(refused(item) ? item : await refusableAsync(item, () => this.#checkSupersedes(item)));
-      }
-      if (input.atomic && ready.some(refused))
-        return allRefused(ready.map((item) => (refused(item) ? item : undefined)));
-      const items: BatchItem[] = [];
-      for (const [at, item] of ready.entries()) {
-        if (at % PREPARE_SLICE === PREPARE_SLICE - 1) await nextTurn();
-        if (refused(item)) {
-          items.push(item);
-          continue;
+    return this.#components.writer.submit(
+      input.facts.length,
+      async (group) => {
+        const remembered = await this.#remembered(group, who, input.idempotencyKey, request);
+        if (remembered) {
+          const items = remembered.items;
+          return { ...tally(items), items, replayed: true };
         }
-        const { id, created } = await this.state(group, who, item.body, item.ext);
-        items.push({ status: created ? 'created' : 'exists', factId: id, warnings: item.warnings });
-      }
-      this.#remember(group, who, input.idempotencyKey, request, [], items);
-      return { ...tally(items), items, replayed: false };
-    });
+        const ready: (Checked | BatchItem)[] = [];
+        for (const item of checked) {
+          ready.push(refused(item) ? item : await refusableAsync(item, () => this.#checkSupersedes(item)));
+        }
+        if (input.atomic && ready.some(refused))
+          return allRefused(ready.map((item) => (refused(item) ? item : undefined)));
+        const items: BatchItem[] = [];
+        for (const [at, item] of ready.entries()) {
+          if (at % PREPARE_SLICE === PREPARE_SLICE - 1) await nextTurn();
+          if (refused(item)) {
+            items.push(item);
+            continue;
+          }
+          const { id, created } = await this.state(group, who, item.body, item.ext);
+          items.push({ status: created ? 'created' : 'exists', factId: id, warnings: item.warnings });
+        }
+        this.#remember(group, who, input.idempotencyKey, request, [], items);
+        return { ...tally(items), items, replayed: false };
+      },
+      checked.flatMap((item) => (refused(item) ? [] : [keyFor(item)])),
+    );
   }
 
   /**
@@ -166,7 +171,7 @@ export class Commands {
     const { value = UNNAMED_VALUE, ...rest } = input;
     const checked = this.#check(who, { ...rest, value: { ...value }, confidence: 0 });
     const stated = await this.#components.writer.submit(1, async (group) => {
-      const state = await this.#components.views.load(keyOf(this.#draft(checked))!);
+      const state = await this.#components.views.load(keyFor(checked));
       const named = input.value === undefined ? undefined : valueDigest(checked.body.value);
       if (!this.#ownLive(state, group.now, named)) throw notFound();
       return this.state(group, who, checked.body, checked.ext);
@@ -180,7 +185,7 @@ export class Commands {
    */
   async state(group: Group, who: Principal, body: FactBody, ext: FactExt): Promise<Stated> {
     const draft = this.#draft({ body, ext });
-    const state = await this.#components.views.load(keyOf(draft)!);
+    const state = await this.#components.views.load(keyFor(draft));
     const existing = this.#same(state, draft, group.now);
     if (existing !== undefined && !ext.supersedes) {
       const digest = Buffer.from(existing, 'hex');
@@ -370,8 +375,16 @@ export class Commands {
   }
 }
 
+function keyFor({ body: { entity, relation, scope }, ext }: Pick<Checked, 'body' | 'ext'>): Key {
+  return { entity, relation, scope, garden: ext.garden_id };
+}
+
+/** Stands for the request where no idempotency key asks to compare it. */
+const NO_REQUEST = new Uint8Array(0);
+
+/** A retry sends the same bytes, so the order of members may count. */
 function requestDigest(input: object): Uint8Array {
-  return sha256(canonicalize(JSON.parse(JSON.stringify(input)) as JsonValue));
+  return sha256(JSON.stringify(input));
 }
 
 function refusable<T>(check: () => T): T | BatchItem {

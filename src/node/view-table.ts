@@ -50,6 +50,8 @@ export class KeyState {
   /** Entries that are new, or changed other than by the view, since the last evaluation. */
   readonly fresh = new Set<string>();
   readonly touched = new Set<string>();
+  /** Whether the store has a row for this key. */
+  isKnown = false;
   #subjects: Subjects | undefined;
 
   constructor(key: Key) {
@@ -102,40 +104,56 @@ export class ViewTable {
   /** The state of a key, from memory or from the store. Do not hold it beyond the writer's turn. */
   async load(key: Key): Promise<KeyState> {
     const fresh = new KeyState(key);
-    const cached = this.#cache.get(fresh.hex);
-    if (cached) {
-      this.#cache.delete(fresh.hex);
-      this.#cache.set(fresh.hex, cached);
-      return cached;
-    }
-    const { store } = this.#components;
-    await forEachSlice(store, keys.viewEntryRange(fresh.k), (rows) => {
-      for (const { key: at, value } of rows) {
-        const { hlc, digest } = keys.orderOf(at);
-        const id = digest.toString('hex');
-        fresh.entries.set(id, decodeEntry(value, id, hlc));
-      }
-      return undefined;
-    });
-    if (fresh.entries.size > 0) {
-      await forEachSlice(store, keys.resolutionRange(fresh.k), (rows) => {
-        for (const { value } of rows) {
-          const resolution = fromJson<StoredResolution>(value);
-          fresh.resolutions.set(resolution.id, resolution);
-        }
-        return undefined;
-      });
-      const ids = await store.get(keys.keyConflictsKey(fresh.k));
-      if (ids) await this.#loadConflicts(fresh, fromJson<string[]>(ids));
-    }
+    const cached = this.#recall(fresh.hex);
+    if (cached) return cached;
+    const known = await this.#components.store.get(keys.knownKeyKey(fresh.k));
+    if (known) await this.#fill(fresh, known);
     this.#remember(fresh);
     return fresh;
   }
 
+  /** Brings the states of many keys into memory at once, so that loading them one by one costs no look-up each. */
+  async prefetch(wanted: readonly Key[]): Promise<void> {
+    const missing = wanted.map((key) => new KeyState(key)).filter(({ hex }) => !this.#cache.has(hex));
+    if (missing.length < 2) return;
+    const known = await this.#components.store.getMany(missing.map(({ k }) => keys.knownKeyKey(k)));
+    for (let at = 0; at < missing.length; at += PREFETCH_PARALLEL) {
+      const slice = missing.slice(at, at + PREFETCH_PARALLEL);
+      await Promise.all(slice.map((state, index) => known[at + index] && this.#fill(state, known[at + index]!)));
+      for (const state of slice) if (!this.#cache.has(state.hex)) this.#remember(state);
+    }
+  }
+
+  /** Reads everything on a key that has something on it. */
+  async #fill(state: KeyState, known: Buffer): Promise<void> {
+    const { store } = this.#components;
+    await forEachSlice(store, keys.viewEntryRange(state.k), (rows) => {
+      for (const { key: at, value } of rows) {
+        const { hlc, digest } = keys.orderOf(at);
+        const id = digest.toString('hex');
+        state.entries.set(id, decodeEntry(value, id, hlc));
+      }
+      return undefined;
+    });
+    await forEachSlice(store, keys.resolutionRange(state.k), (rows) => {
+      for (const { value } of rows) {
+        const resolution = fromJson<StoredResolution>(value);
+        state.resolutions.set(resolution.id, resolution);
+      }
+      return undefined;
+    });
+    const ids = fromJson<string[]>(known);
+    const records = await store.getMany(ids.map((id) => keys.conflictKey(Buffer.from(id, 'hex'))));
+    ids.forEach((id, at) => {
+      const record = records[at];
+      if (record) state.conflicts.set(id, fromJson<StoredConflict>(record));
+    });
+    state.isKnown = true;
+  }
+
   /** The state of a key known only by its id (expiry rows, conflict records), or undefined when nothing is on it. */
   async loadById(k: Buffer): Promise<KeyState | undefined> {
-    const hex = k.toString('hex');
-    const cached = this.#cache.get(hex);
+    const cached = this.#recall(k.toString('hex'));
     if (cached) return cached;
     const { store } = this.#components;
     const scan = store.scan(keys.viewEntryRange(k));
@@ -217,24 +235,26 @@ export class ViewTable {
     return this.#cachedEntries > MAX_CACHED_ENTRIES;
   }
 
+  #recall(hex: string): KeyState | undefined {
+    const cached = this.#cache.get(hex);
+    if (cached) {
+      this.#cache.delete(hex);
+      this.#cache.set(hex, cached);
+    }
+    return cached;
+  }
+
   #remember(state: KeyState): void {
     this.#cache.set(state.hex, state);
     // One more than it holds: the entry about to be added, and the cost of an empty key.
     this.#cachedEntries += weight(state) + 1;
   }
 
-  async #loadConflicts(state: KeyState, ids: readonly string[]): Promise<void> {
-    const records = await this.#components.store.getMany(ids.map((id) => keys.conflictKey(Buffer.from(id, 'hex'))));
-    ids.forEach((id, at) => {
-      const record = records[at];
-      if (record) state.conflicts.set(id, fromJson<StoredConflict>(record));
-    });
-  }
-
   #evaluateConflicts(state: KeyState, view: KeyView, ops: StoreOp[], delta: ViewDelta): void {
-    if (view.conflicts.length === 0 && state.conflicts.size === 0) return;
+    if (view.conflicts.length === 0 && state.conflicts.size === 0 && state.isKnown) return;
     const next = new Map(view.conflicts.map((c) => [c.id.slice(-32), storedConflict(state.hex, c)]));
-    let changed = false;
+    let changed = !state.isKnown;
+    state.isKnown = true;
     for (const [id, old] of state.conflicts) {
       const now = next.get(id);
       if (now && JSON.stringify(now) === JSON.stringify(old)) continue;
@@ -253,10 +273,12 @@ export class ViewTable {
       state.conflicts.set(id, conflict);
     }
     if (!changed) return;
-    const key = keys.keyConflictsKey(state.k);
-    ops.push(next.size === 0 ? { type: 'del', key } : { type: 'put', key, value: toJson([...next.keys()]) });
+    ops.push({ type: 'put', key: keys.knownKeyKey(state.k), value: toJson([...next.keys()]) });
   }
 }
+
+/** Keys read side by side: the thread pool has four threads, and a few requests may wait for each. */
+const PREFETCH_PARALLEL = 16;
 
 const EMPTY = Buffer.alloc(0);
 

@@ -9,7 +9,7 @@ import { NodeError } from './errors.ts';
 import { MAX_GROUP_STATEMENTS, MAX_QUEUED_STATEMENTS, PREPARE_SLICE } from './limits.ts';
 import { type Note, toJson } from './records.ts';
 import type { AuditEvent, LocalChange, LocalWriter } from './services.ts';
-import type { KeyState, ViewTable } from './view-table.ts';
+import type { Key, KeyState, ViewTable } from './view-table.ts';
 
 /** The counters of the store, written with every group so that none of them ever runs ahead of the log or behind it. */
 export interface Head {
@@ -107,6 +107,7 @@ export class Group {
 
 interface Job {
   readonly weight: number;
+  readonly keys: readonly Key[];
   /** Prepares in the writer's turn. What it throws is the caller's answer and must have changed nothing. */
   readonly prepare: (group: Group) => Promise<() => void>;
   readonly reject: (error: unknown) => void;
@@ -167,9 +168,10 @@ export class Writer implements LocalWriter {
    * Runs `prepare` in the writer's turn and answers with its result once the group is durable.
    *
    * @param weight statements it will add, for the bound of the queue and of the group
+   * @param keys keys of the view it will need, read for the whole group at once
    * @throws NodeError `busy`, `stopping`; StoreError when the batch failed; whatever `prepare` throws
    */
-  submit<T>(weight: number, prepare: (group: Group) => Promise<T> | T): Promise<T> {
+  submit<T>(weight: number, prepare: (group: Group) => Promise<T> | T, keys: readonly Key[] = []): Promise<T> {
     if (this.#stopped) return Promise.reject(stopping());
     if (this.#queued + weight > MAX_QUEUED_STATEMENTS && this.#queued > 0) {
       return Promise.reject(
@@ -183,6 +185,7 @@ export class Writer implements LocalWriter {
     return new Promise<T>((resolve, reject) => {
       this.#queue.push({
         weight,
+        keys,
         reject,
         prepare: async (group) => {
           const result = await prepare(group);
@@ -216,6 +219,20 @@ export class Writer implements LocalWriter {
     this.#running = undefined;
   }
 
+  /** The jobs of the next group, in order: at least one, and as many as the bound allows. */
+  #take(): Job[] {
+    let weight = 0;
+    let count = 0;
+    while (count < this.#queue.length) {
+      weight += this.#queue[count]!.weight;
+      if (count > 0 && weight > MAX_GROUP_STATEMENTS) break;
+      count += 1;
+    }
+    const jobs = this.#queue.splice(0, count);
+    for (const job of jobs) this.#queued -= job.weight;
+    return jobs;
+  }
+
   async #runGroup(): Promise<void> {
     const { store, views, clock, now } = this.#components;
     const group = new Group(this.#head, now(), this.#init.maxAuditEntries);
@@ -224,12 +241,16 @@ export class Writer implements LocalWriter {
       views.clear();
       for (const { reject } of answers) reject(error);
     };
-    let weight = 0;
+    const jobs = this.#take();
     let sinceTurn = 0;
-    while (this.#queue.length > 0 && (weight === 0 || weight + this.#queue[0]!.weight <= MAX_GROUP_STATEMENTS)) {
-      const job = this.#queue.shift()!;
-      weight += job.weight;
-      this.#queued -= job.weight;
+    try {
+      await views.prefetch(jobs.flatMap(({ keys }) => keys));
+    } catch (error) {
+      this.#failure = error;
+      for (const { reject } of jobs) reject(error);
+      return;
+    }
+    for (const [at, job] of jobs.entries()) {
       try {
         const settle = await job.prepare(group);
         answers.push({ settle, reject: job.reject });
@@ -239,6 +260,7 @@ export class Writer implements LocalWriter {
         // Not a refusal but a failure half-way: what the job changed in memory cannot be told from the rest.
         this.#failure = error;
         failAll(error);
+        for (const { reject } of jobs.slice(at + 1)) reject(error);
         return;
       }
       sinceTurn += job.weight;

@@ -18,7 +18,7 @@ import type { KeyRange } from './store.ts';
  * | x | expiry | instant 8, K 16, digest 32 | – |
  * | t | note | target digest 32, kind 1, hlc 8, digest 32 | note |
  * | c | conflict | id 16 | conflict record |
- * | m | conflicts of a key | K 16 | list of conflict ids |
+ * | m | key known | K 16 | list of its conflict ids |
  * | d | conflict order | status 1, hlc 8, id 16 | – |
  * | a | audit | seq 8 | audit event |
  * | b | audit by fact | digest 32, audit seq 8 | – |
@@ -40,7 +40,7 @@ const TAG = {
   note: 0x74,
   conflict: 0x63,
   conflictOrder: 0x64,
-  keyConflicts: 0x6d,
+  knownKey: 0x6d,
   audit: 0x61,
   auditByFact: 0x62,
   garden: 0x67,
@@ -193,7 +193,8 @@ export const noteRange = (target: Uint8Array, kind: NoteKind): KeyRange => prefi
 export const CONFLICT_STATUS = { unresolved: 0, resolved: 1 } as const;
 export type ConflictStatus = keyof typeof CONFLICT_STATUS;
 export const conflictKey = (id: Uint8Array): Buffer => join(TAG.conflict, id);
-export const keyConflictsKey = (k: Uint8Array): Buffer => join(TAG.keyConflicts, k);
+/** Present for every key with a statement on it: absence is one cheap look-up instead of two scans. */
+export const knownKeyKey = (k: Uint8Array): Buffer => join(TAG.knownKey, k);
 export const conflictRange = (): KeyRange => prefixRange(TAG.conflict);
 export const conflictOrderKey = (status: ConflictStatus, hlc: Hlc, id: Uint8Array): Buffer =>
   join(TAG.conflictOrder, CONFLICT_STATUS[status], hlcBytes(hlc), id);
@@ -230,7 +231,8 @@ export const cursorKey = (name: string): Buffer => join(TAG.cursor, Buffer.from(
 export const cursorRange = (): KeyRange => prefixRange(TAG.cursor);
 export const quarantineKey = (digest: Uint8Array): Buffer => join(TAG.quarantine, digest);
 export const quarantineRange = (): KeyRange => prefixRange(TAG.quarantine);
-export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations' | 'rebuilding'): Buffer => join(TAG.meta, Buffer.from(name));
+export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations' | 'rebuilding'): Buffer =>
+  join(TAG.meta, Buffer.from(name));
 
 /** Every table that is derived from the log and can be rebuilt from it (`stigmesh reindex`). */
 export const DERIVED_RANGES: readonly KeyRange[] = [
@@ -241,6 +243,6 @@ export const DERIVED_RANGES: readonly KeyRange[] = [
   prefixRange(TAG.note),
   prefixRange(TAG.conflict),
   prefixRange(TAG.conflictOrder),
-  prefixRange(TAG.keyConflicts),
+  prefixRange(TAG.knownKey),
   ...INDEX_NAMES.map((name) => prefixRange(INDEX_TAG[name])),
 ];

@@ -1,0 +1,153 @@
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import { systemTimers } from './api/components.ts';
+import { createApi } from './api/http/server.ts';
+import type { LoadedConfig, StigmeshPaths } from './config/index.ts';
+import { type HomeOptions, openHome } from './home.ts';
+
+export { type InitOptions, type InitReport, initHome, lockFile, reindexHome, verifyHome } from './home.ts';
+
+export interface StartOptions extends Omit<HomeOptions, 'notice'> {
+  readonly log: Logger;
+}
+
+/** A daemon that serves. */
+export interface Daemon {
+  /** Of the local API, without a trailing slash. */
+  readonly url: string;
+  readonly peerId: string;
+  readonly org: string;
+  /** Of the organisation's key. */
+  readonly fingerprint: string;
+  /** Facts in the log. */
+  readonly facts: number;
+  readonly schema: number;
+  readonly durable: boolean;
+  /** One line about the mesh. */
+  readonly mesh: string;
+  readonly migrated: readonly string[];
+  readonly warnings: readonly string[];
+  /** Finishes requests under way, then writes, then closes the store. Calling it again waits for the same end. */
+  stop(): Promise<void>;
+  /** Applies what can change while it runs: the log level. */
+  reload(loaded: LoadedConfig): void;
+}
+
+/** Where a running daemon says how to reach it. */
+export interface DaemonRecord {
+  readonly url: string;
+  readonly pid: number;
+  readonly version: string;
+}
+
+/** File in the state directory with the {@link DaemonRecord} of the running daemon. */
+export function daemonFile(paths: StigmeshPaths): string {
+  return join(paths.stateDir, 'daemon.json');
+}
+
+const MESH_OFF = 'off: this version serves local agents only';
+
+/**
+ * Starts in the order lock, keys, store, node, API, and undoes what it did when a step fails.
+ *
+ * @throws ConfigError, IdentityError, LockError, StoreError, or what listening says (`EADDRINUSE`)
+ */
+export async function startDaemon(options: StartOptions): Promise<Daemon> {
+  const { paths, loaded, log, version } = options;
+  const { config } = loaded;
+  const home = await openHome({ ...options, notice: (message) => log.warn(message) });
+  const metrics = new Registry();
+  collectDefaultMetrics({ register: metrics });
+  const { node, identity } = home;
+  const api = createApi(
+    {
+      facts: node.facts,
+      conflicts: node.conflicts,
+      gardens: node.gardens,
+      keys: node.keys,
+      audit: node.audit,
+      lint: node.lint,
+      feed: node.feed,
+      status: () => node.status(),
+      readiness: () => node.readiness(),
+      exportStatements: (who) => node.transfer.exportStatements(who),
+      importStatements: (who, statements) => node.transfer.importStatements(who, statements),
+      identity: { peerId: identity.peerId, org: config.org.authority, fingerprint: identity.orgFingerprint },
+      log,
+      metrics,
+      now: options.now,
+      timers: systemTimers,
+    },
+    {
+      host: config.api.host,
+      port: config.api.port,
+      allowRemote: config.api.allow_remote,
+      allowedHosts: config.api.allowed_hosts,
+      bodyLimit: config.api.body_limit,
+      requestTimeoutMs: config.api.request_timeout_s * 1000,
+      docs: config.api.docs,
+      docsDir: resolve(import.meta.dirname, '../docs'),
+      metricsLoopback: config.api.metrics_loopback,
+      rateLimitRead: config.api.rate_limit_read,
+      rateLimitWrite: config.api.rate_limit_write,
+      maxConnections: config.api.max_connections,
+      authRequired: config.auth.required,
+      compatCid: config.compat.cid,
+      defaultScope: config.facts.default_scope,
+      sseClients: config.limits.sse_clients,
+      batchFacts: config.limits.batch_facts,
+      drainTimeoutMs: config.daemon.drain_timeout_s * 1000,
+      version,
+    },
+  );
+  let url: string;
+  try {
+    url = await api.start();
+    await announce(paths, { url, pid: process.pid, version });
+  } catch (error) {
+    await api.stop();
+    await home.close();
+    throw error;
+  }
+  for (const warning of loaded.warnings) log.warn(warning);
+  const { facts, schema } = await node.status();
+  log.info({ event: 'ready', url, peer_id: identity.peerId, org: config.org.authority, facts }, 'ready');
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    log.info({ event: 'stopping' }, 'stopping');
+    await rm(daemonFile(paths), { force: true });
+    await api.stop();
+    await home.close();
+    log.info({ event: 'stopped' }, 'stopped');
+  };
+  return {
+    url,
+    peerId: identity.peerId,
+    org: config.org.authority,
+    fingerprint: identity.orgFingerprint,
+    facts,
+    schema,
+    durable: config.store.sync,
+    mesh: MESH_OFF,
+    migrated: home.migrated,
+    warnings: loaded.warnings,
+    stop: () => {
+      stopped ??= stop();
+      return stopped;
+    },
+    reload: ({ config: next }) => {
+      log.level = next.log.level;
+      log.info({ event: 'reloaded', level: next.log.level }, 'configuration read again: log level applied');
+    },
+  };
+}
+
+/** Written aside and renamed, so that a client never reads half of it. */
+async function announce(paths: StigmeshPaths, record: DaemonRecord): Promise<void> {
+  const file = daemonFile(paths);
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await writeFile(`${file}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}
