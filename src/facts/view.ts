@@ -71,25 +71,17 @@ function markContradictions(sides: ReadonlyMap<string, Side>, judgements: Judgem
     if (by === null || a.overruledBy !== null || b.overruledBy !== null || !contradict(a, b)) continue;
     for (const { key } of [a, b]) settled.set(key, (settled.get(key) ?? 0) + 1);
   }
-  const stands = (key: string): Side | undefined => {
-    const side = sides.get(key);
-    return side && side.overruledBy === null ? side : undefined;
-  };
+  const stands = (key: string): boolean => sides.get(key)?.overruledBy === null;
   for (const side of all) {
     let opponents: number;
     if (side.denial) {
-      const target = stands(side.value);
-      opponents = target ? 1 : 0;
-      if (side.allBefore) {
-        opponents += countBefore(firsts, side.allBefore);
-        if (target && compareEntries(target.first, side.allBefore) < 0) opponents -= 1;
-      }
+      opponents = stands(side.value) ? 1 : 0;
+      // The side's own value is not among these: it had not been stated before, or the denial would not be sweeping.
+      if (side.allBefore) opponents += countBefore(firsts, side.allBefore);
     } else {
       opponents = side.many ? values.length - manyCount : values.length - 1;
-      const own = stands(`!${side.value}`);
-      if (own) opponents += 1;
+      if (stands(`!${side.value}`)) opponents += 1;
       opponents += sweeping.length - countBefore(sweeping, side.first);
-      if (own?.allBefore && compareEntries(side.first, own.allBefore) < 0) opponents -= 1;
     }
     side.contradicted = opponents > (settled.get(side.key) ?? 0);
   }
