@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Hlc, hlcFromBytes, hlcToBytes } from '../facts/hlc.ts';
 import { type FactScope, SCOPES } from '../facts/scope.ts';
 import type { KeyRange } from './store.ts';
@@ -127,7 +127,7 @@ function hlcBytes(hlc: Hlc): Buffer {
 
 /** 16 bytes standing for a text of any length. */
 export function subject(text: string): Buffer {
-  return createHash('sha256').update(text).digest().subarray(0, SUBJECT_BYTES);
+  return Buffer.from(hash('sha256', text, 'hex').slice(0, 2 * SUBJECT_BYTES), 'hex');
 }
 
 /** Identity of a key K of the view. */

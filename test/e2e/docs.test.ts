@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { ROOT } from '../support/daemon.ts';
+import { DocSession, docCommands, matches } from '../support/doc-runner.ts';
+
+const pages = [
+  join(ROOT, 'README.md'),
+  ...readdirSync(join(ROOT, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join(ROOT, 'docs', name)),
+];
+
+describe('documentation: every command block runs and prints what is written', () => {
+  for (const page of pages) {
+    const commands = docCommands(page);
+    if (commands.length === 0) continue;
+
+    describe(relative(ROOT, page), function () {
+      this.timeout(60_000);
+      const session = new DocSession();
+      before(() => session.start());
+      after(() => session.stop());
+      for (const command of commands) it(`$ ${command.command.split('\n')[0]}`, () => session.run(command));
+    });
+  }
+
+  it('compares output exactly, but for what is marked as variable', () => {
+    assert.ok(matches(['a 1 b', 'x', 'y', 'end'], ['a … b', '…', 'end']));
+    assert.ok(!matches(['a 1 c'], ['a … b']));
+    assert.ok(!matches(['a', 'b'], ['a']));
+    assert.ok(!matches(['a'], ['a', 'b']));
+    assert.ok(matches([''], []));
+  });
+});

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cleanEnvironment, ROOT } from './daemon.ts';
+
+/** One command of a documentation block and the output printed below it. */
+export interface DocCommand {
+  readonly line: number;
+  readonly command: string;
+  readonly expected: readonly string[];
+}
+
+/** A part of an expected line, or alone a number of lines, that may be anything. */
+const ANYTHING = '…';
+const COMMAND_MS = 30_000;
+
+/** Commands of the `console` blocks of a Markdown file. Other shell fences are refused: they would never be run. */
+export function docCommands(path: string): DocCommand[] {
+  const commands: { line: number; command: string; expected: string[] }[] = [];
+  let fence: string | undefined;
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .forEach((line, at) => {
+      const mark = /^```(\w*)\s*$/.exec(line);
+      if (mark) {
+        fence = fence === undefined ? mark[1] : undefined;
+        assert.ok(
+          !['sh', 'bash', 'shell'].includes(fence ?? ''),
+          `${path}:${at + 1}: shell blocks are fenced as console, so that they are run`,
+        );
+        return;
+      }
+      if (fence !== 'console') return;
+      const last = commands.at(-1);
+      if (line.startsWith('$ ')) commands.push({ line: at + 1, command: line.slice(2), expected: [] });
+      else if (line.startsWith('> ') && last) last.command += `\n${line.slice(2)}`;
+      else if (last) last.expected.push(line);
+    });
+  return commands;
+}
+
+/**
+ * Runs documentation commands in one shell, in a home directory of their own, and compares what they print. `npm start`
+ * runs on a terminal of its own until the session ends. The default port is replaced by a free one, and back.
+ */
+export class DocSession {
+  readonly #home = mkdtempSync(join(tmpdir(), 'stigmesh-docs-'));
+  #shell: ChildProcessWithoutNullStreams | undefined;
+  #daemon: ChildProcess | undefined;
+  #port = 0;
+
+  async start(): Promise<void> {
+    this.#port = await freePort();
+    const env = {
+      ...cleanEnvironment(),
+      HOME: this.#home,
+      STIGMESH_API_PORT: String(this.#port),
+      COLUMNS: '110',
+      NO_COLOR: '1',
+    };
+    for (const name of ['XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME']) delete (env as NodeJS.ProcessEnv)[name];
+    this.#shell = spawn('bash', ['--noprofile', '--norc'], { cwd: ROOT, env });
+    this.#shell.stdin.write('exec 2>&1\n');
+  }
+
+  async run({ command, expected, line }: DocCommand): Promise<void> {
+    const actual = command === 'npm start' ? await this.#npmStart() : await this.#inShell(command);
+    const message = `line ${line}: $ ${command}\n--- printed\n${actual}\n--- documented\n${expected.join('\n')}\n---`;
+    assert.ok(matches(actual.trimEnd().split('\n'), trimEnd(expected)), message);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#daemon?.exitCode === null) {
+      this.#daemon.kill('SIGTERM');
+      await once(this.#daemon, 'exit');
+    }
+    this.#shell?.kill();
+    rmSync(this.#home, { recursive: true, force: true });
+  }
+
+  async #inShell(command: string): Promise<string> {
+    const shell = this.#shell!;
+    const end = `end-of-command-${Math.floor(performance.now() * 1000)}`;
+    shell.stdin.write(`${command.replaceAll('8765', String(this.#port))}\necho "${end} $?"\n`);
+    const output = await collect(shell, (text) => text.includes(`${end} `) && text.endsWith('\n'), command);
+    return this.#restore(output.slice(0, output.indexOf(end)));
+  }
+
+  /** On a pseudo-terminal (util-linux script), as a newcomer would see it. */
+  async #npmStart(): Promise<string> {
+    const env = { ...cleanEnvironment(), HOME: this.#home, STIGMESH_API_PORT: String(this.#port), NO_COLOR: '1' };
+    const child = spawn('script', ['-qfec', 'stty -echo cols 140; npm start', '/dev/null'], {
+      cwd: ROOT,
+      env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    this.#daemon = child;
+    const output = await collect(child, (text) => /Ready in [^\n]*\n/.test(text), 'npm start');
+    return this.#restore(output.replaceAll('\r', ''));
+  }
+
+  #restore(text: string): string {
+    return text.replaceAll(String(this.#port), '8765').replaceAll(this.#home, '~');
+  }
+}
+
+function collect(
+  child: ChildProcessWithoutNullStreams,
+  complete: (text: string) => boolean,
+  command: string,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const onData = (chunk: Buffer): void => {
+      text += chunk.toString('utf8');
+      if (complete(text)) finish(() => resolve(text));
+    };
+    const onExit = (): void => finish(() => reject(new Error(`the shell ended during: ${command}\n${text}`)));
+    const timer = setTimeout(
+      () => finish(() => reject(new Error(`no end in ${COMMAND_MS} ms: ${command}\n${text}`))),
+      COMMAND_MS,
+    );
+    const finish = (answer: () => void): void => {
+      clearTimeout(timer);
+      for (const stream of [child.stdout, child.stderr]) stream.off('data', onData);
+      child.off('exit', onExit);
+      answer();
+    };
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', onData);
+    child.on('exit', onExit);
+  });
+}
+
+/** Whether printed lines are the documented ones, with `…` standing for anything. */
+export function matches(actual: readonly string[], expected: readonly string[]): boolean {
+  const [line, ...rest] = expected;
+  if (line === undefined) return actual.length === 0 || (actual.length === 1 && actual[0] === '');
+  if (line.trim() === ANYTHING) {
+    for (let skip = 0; skip <= actual.length; skip++) if (matches(actual.slice(skip), rest)) return true;
+    return false;
+  }
+  const [first, ...others] = actual;
+  if (first === undefined) return false;
+  const pattern = line.split(ANYTHING).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${pattern.join('.*')}$`).test(first.trimEnd()) && matches(others, rest);
+}
+
+function trimEnd(lines: readonly string[]): readonly string[] {
+  return lines.at(-1)?.trim() === '' ? trimEnd(lines.slice(0, -1)) : lines;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
