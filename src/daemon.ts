@@ -71,7 +71,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       lint: node.lint,
       feed: node.feed,
       status: () => node.status(),
-      readiness: () => node.readiness(),
+      ready: () => node.readiness().ready,
       exportStatements: (who) => node.transfer.exportStatements(who),
       importStatements: (who, statements) => node.transfer.importStatements(who, statements),
       identity: { peerId: identity.peerId, org: config.org.authority, fingerprint: identity.orgFingerprint },
@@ -102,15 +102,15 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       version,
     },
   );
-  let url: string;
   try {
-    url = await api.start();
-    await announce(paths, { url, pid: process.pid, version });
+    await api.start();
+    await announce(paths, { url: api.url, pid: process.pid, version });
   } catch (error) {
     await api.stop();
     await home.close();
     throw error;
   }
+  const { url } = api;
   for (const warning of loaded.warnings) log.warn(warning);
   const { facts, schema } = await node.status();
   log.info({ event: 'ready', url, peer_id: identity.peerId, org: config.org.authority, facts }, 'ready');

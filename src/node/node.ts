@@ -86,6 +86,8 @@ export class StigmeshNode {
   readonly #cardinality: Cardinality;
   readonly #expiry: Expiry;
   readonly #admission: Admission;
+  /** What was noticed when it opened. */
+  readonly #warnings: string[] = [];
   #sweep: { unref?: () => unknown } | undefined;
 
   private constructor(components: NodeComponents, init: NodeInit, head: Head, meta: NodeMeta) {
@@ -193,6 +195,16 @@ export class StigmeshNode {
       await store.batch([{ type: 'put', key: keys.metaKey('node'), value: toJson(meta) }], { durable: true });
     }
     const node = new StigmeshNode(components, init, head, meta);
+    if (old && old.peerId !== init.peerId) {
+      node.#warnings.push(
+        `the node key changed: what ${old.peerId} signed before keeps that origin (restore keys/node.key to undo)`,
+      );
+    }
+    if (old && old.org !== init.org) {
+      node.#warnings.push(
+        `org.authority changed from ${old.org}: facts stated under that name belong to another organisation now`,
+      );
+    }
     await node.#start();
     node.#sweep = components.setInterval(() => {
       // settle() answers for its own failures.
@@ -205,7 +217,7 @@ export class StigmeshNode {
   async status(): Promise<NodeStatus> {
     const { head } = this.writer;
     const hlcAheadMs = this.#clock.aheadMs();
-    const warnings: string[] = [];
+    const warnings: string[] = [...this.#warnings];
     if (hlcAheadMs > this.#init.maxSkewMs) {
       warnings.push(
         `the logical clock runs ${Math.round(hlcAheadMs / 1000)} s ahead of the system clock; peers may refuse new facts`,
