@@ -1,0 +1,49 @@
+import { NodeError } from '../node/errors.ts';
+import type { Principal } from '../policy/principal.ts';
+import { ApiError } from './errors.ts';
+import type { Allowances } from './http/authenticate.ts';
+import type { ApiMetrics } from './metrics.ts';
+import { type Answer, type ApiContext, assertAccess, type Input, type Operation } from './operations/operation.ts';
+import { type Place, type ProblemAnswer, problemOf } from './problem.ts';
+
+/** The one way in which an operation is run, for HTTP and JSON-RPC alike: permission, allowance, handler. */
+export class Dispatcher {
+  readonly context: ApiContext;
+  readonly #allowances: Allowances;
+  readonly #metrics: ApiMetrics;
+
+  constructor(context: ApiContext, allowances: Allowances, metrics: ApiMetrics) {
+    this.context = context;
+    this.#allowances = allowances;
+    this.#metrics = metrics;
+  }
+
+  /** Permission and base price, before anything of the request is looked at. */
+  enter(who: Principal, { access, rate }: Pick<Operation, 'access' | 'rate'>): void {
+    assertAccess(who, access);
+    if (rate !== null) this.#allowances.take(who, rate);
+  }
+
+  /** Runs an operation that was entered, with checked input. */
+  async run(who: Principal, operation: Operation, input: Input): Promise<Answer> {
+    const cost = operation.cost?.(input) ?? 1;
+    if (operation.rate !== null && cost > 1) this.#allowances.take(who, operation.rate, cost - 1);
+    return operation.handler({ ...this.context, who }, input);
+  }
+
+  /** The answer to an error, counted, and logged when it is our fault. */
+  refuse(error: unknown, place: Place, log: { error(details: object, message: string): void }): ProblemAnswer {
+    const answer = problemOf(error, place);
+    this.#metrics.refusals.inc({ code: answer.problem.code });
+    if (error instanceof ApiError && error.code === 'rate_limited') {
+      this.#metrics.rateLimited.inc({ dimension: String(error.options.members?.dimension) });
+    }
+    if (answer.unexpected) log.error({ err: error }, 'a request failed');
+    return answer;
+  }
+}
+
+/** Refuses what arrives while the daemon stops. */
+export function stoppingError(): NodeError {
+  return new NodeError('stopping', 'the daemon is stopping', 'try again when it runs');
+}

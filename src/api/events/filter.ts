@@ -1,0 +1,83 @@
+import type { z } from 'zod';
+import { isResolution, normalizeRelation, normalizeUri, type ResolutionStatement } from '../../facts/index.ts';
+import type { FactScope } from '../../facts/scope.ts';
+import type { GardenService } from '../../node/services.ts';
+import type { CommitEvent } from '../../node/types.ts';
+import type { Principal } from '../../policy/principal.ts';
+import type { ApiInit } from '../components.ts';
+import type { eventQuery } from '../operations/index.ts';
+import { factRecord } from '../wire.ts';
+
+/** What a follower asked for, in normalised spelling. */
+export interface EventFilter {
+  readonly entity: string | undefined;
+  readonly relation: string | undefined;
+  readonly relationPrefix: string | undefined;
+  readonly scope: FactScope | undefined;
+  readonly source: string | undefined;
+}
+
+/** @throws FactError as a query with the same members would */
+export function eventFilter(query: z.output<typeof eventQuery>): EventFilter {
+  const isPrefix = query.relation?.endsWith('*') === true;
+  return {
+    entity: query.entity && normalizeUri(query.entity),
+    relation: query.relation === undefined || isPrefix ? undefined : normalizeRelation(query.relation),
+    relationPrefix: isPrefix ? query.relation?.slice(0, -1) : query.relation_prefix,
+    scope: query.scope,
+    source: query.source && normalizeUri(query.source, 'source'),
+  };
+}
+
+/** Name and data of one event. */
+export interface WireEvent {
+  readonly event: 'fact' | 'resolution';
+  readonly data: object;
+}
+
+/**
+ * What a follower may see of a commit, or undefined: it is of a kind that is no event, it does not match, or it is in
+ * a scope or garden that the principal may not read.
+ */
+export function visibleEvent(
+  commit: CommitEvent,
+  filter: EventFilter,
+  who: Principal,
+  gardens: Pick<GardenService, 'mayRead'>,
+  compatCid: ApiInit['compatCid'],
+): WireEvent | undefined {
+  const { statement, fact } = commit;
+  if (!who.scopes.has(statement.audience)) return undefined;
+  if (fact === null && !isResolution(statement)) return undefined;
+  const { body, ext } = fact?.statement ?? (statement as ResolutionStatement);
+  if (ext.garden_id !== undefined && !gardens.mayRead(who, ext.garden_id)) return undefined;
+  const matches =
+    (filter.entity === undefined || body.entity === filter.entity) &&
+    (filter.relation === undefined || body.relation === filter.relation) &&
+    (filter.relationPrefix === undefined || body.relation.startsWith(filter.relationPrefix)) &&
+    (filter.scope === undefined || body.scope === filter.scope) &&
+    (filter.source === undefined || body.source === filter.source);
+  if (!matches) return undefined;
+  if (fact !== null) return { event: 'fact', data: factRecord(fact, compatCid) };
+  return { event: 'resolution', data: resolutionData(commit, statement as ResolutionStatement) };
+}
+
+function resolutionData({ id, seq }: CommitEvent, { body, ext, ...envelope }: ResolutionStatement): object {
+  return {
+    id,
+    seq,
+    conflict_id: body.conflict,
+    entity: body.entity,
+    relation: body.relation,
+    scope: body.scope,
+    garden_id: ext.garden_id ?? null,
+    source: body.source,
+    verdict: body.verdict,
+    winning_fact_id: body.winning_fact,
+    resolution_note: body.note,
+    timestamp: envelope.timestamp,
+    hlc: envelope.hlc,
+    origin: envelope.origin,
+    org: envelope.org,
+  };
+}

@@ -1,0 +1,180 @@
+import type { GardenService } from '../../node/services.ts';
+import type { Principal } from '../../policy/principal.ts';
+import type { ApiInit, CommitFeed, Timers } from '../components.ts';
+import { SSE_DRAIN_MS, SSE_HEARTBEAT_MS, SSE_PAGE, SSE_RETRY_MS } from '../limits.ts';
+import { type EventFilter, visibleEvent } from './filter.ts';
+
+/** Where the text of a stream goes: a socket, or a test. */
+export interface EventSink {
+  /** False: the reader has not taken what was written before; wait for `onDrain`. */
+  write(text: string): boolean;
+  onDrain(run: () => void): void;
+  /** Called once, when the connection is gone from whichever side. */
+  onClose(run: () => void): void;
+  /** Ends the connection after what was written. */
+  end(): void;
+  /** Ends it at once. */
+  destroy(): void;
+}
+
+/** Why a stream ended. */
+export type EndReason = 'client' | 'slow_reader' | 'key_revoked' | 'stopping' | 'failed';
+
+export interface EventStreamComponents {
+  readonly feed: CommitFeed;
+  readonly gardens: Pick<GardenService, 'mayRead'>;
+  readonly timers: Timers;
+}
+
+export interface EventStreamInit {
+  readonly filter: EventFilter;
+  readonly compatCid: ApiInit['compatCid'];
+  /** The principal as of now; undefined once its key is revoked or expired. Asked at every heartbeat. */
+  readonly principal: () => Principal | undefined;
+  /** `Last-Event-ID` or `after` as it was sent; undefined: only what comes. */
+  readonly after: string | undefined;
+}
+
+/**
+ * One follower of the commit feed as server-sent events (WHATWG HTML, section 9.2). It has a position in the log and no
+ * queue: a page is read only when the socket has taken everything before, so a slow reader costs the size of one event.
+ */
+export class EventStream {
+  readonly #components: EventStreamComponents;
+  readonly #init: EventStreamInit;
+  readonly #sink: EventSink;
+  #who: Principal;
+  #position = 0;
+  #ended: EndReason | undefined;
+  #wake: (() => void) | undefined;
+  #cancelDrain: (() => void) | undefined;
+
+  constructor(components: EventStreamComponents, init: EventStreamInit, sink: EventSink, who: Principal) {
+    this.#components = components;
+    this.#init = init;
+    this.#sink = sink;
+    this.#who = who;
+  }
+
+  /** Runs until the stream has ended; never throws. */
+  async run(): Promise<EndReason> {
+    const { feed, timers } = this.#components;
+    this.#sink.onClose(() => this.#end('client'));
+    this.#sink.onDrain(() => this.#drained());
+    const stopCommits = feed.onCommit(() => this.#signal());
+    const stopHeartbeat = timers.every(SSE_HEARTBEAT_MS, () => this.#heartbeat());
+    try {
+      await this.#follow();
+    } catch {
+      // The log could not be read: the client reconnects from its last id, and the failure shows in /readyz.
+      this.#end('failed');
+    } finally {
+      stopCommits();
+      stopHeartbeat();
+      // What such a reader has not taken would keep its socket open for as long as it likes.
+      if (this.#cancelDrain !== undefined) this.#sink.destroy();
+      else this.#sink.end();
+      this.#cancelDrain?.();
+    }
+    return this.#ended ?? 'failed';
+  }
+
+  /** Ends the stream from outside: the daemon stops. */
+  stop(): void {
+    this.#end('stopping');
+  }
+
+  async #follow(): Promise<void> {
+    const { feed } = this.#components;
+    await this.#write(`retry: ${SSE_RETRY_MS}\n\n${this.#start()}`);
+    while (this.#ended === undefined) {
+      const head = feed.head();
+      if (head <= this.#position) {
+        await this.#pause();
+        continue;
+      }
+      const commits = await feed.read(this.#position, SSE_PAGE);
+      for (const commit of commits) {
+        if (this.#ended !== undefined) return;
+        this.#position = commit.seq;
+        const event = visibleEvent(
+          commit,
+          this.#init.filter,
+          this.#who,
+          this.#components.gardens,
+          this.#init.compatCid,
+        );
+        if (event !== undefined) await this.#write(eventText(event.event, commit.seq, event.data));
+      }
+      // A log with nothing to show between here and its head (kinds without events) must not be read for ever.
+      if (commits.length === 0) this.#position = Math.min(head, this.#position + SSE_PAGE);
+    }
+  }
+
+  /** Sets the first position; the text of the reset event where the one asked for does not exist. */
+  #start(): string {
+    const head = this.#components.feed.head();
+    const { after } = this.#init;
+    this.#position = head;
+    if (after === undefined || after === '') return '';
+    const wanted = /^\d{1,15}$/.test(after) ? Number(after) : Number.NaN;
+    if (wanted <= head) {
+      this.#position = wanted;
+      return '';
+    }
+    return eventText('reset', head, { head, reason: 'the last event id is not one of this log: query again' });
+  }
+
+  /** Resolves when there may be something to do. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #signal(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+
+  /** Writes, then waits until the reader has taken it; one that does not within the deadline is dropped. */
+  async #write(text: string): Promise<void> {
+    this.#send(text);
+    // Commits wake the stream as well; only the drain lets it go on.
+    while (this.#cancelDrain !== undefined && this.#ended === undefined) await this.#pause();
+  }
+
+  #send(text: string): void {
+    if (this.#ended !== undefined || this.#sink.write(text)) return;
+    this.#cancelDrain ??= this.#components.timers.after(SSE_DRAIN_MS, () => this.#end('slow_reader'));
+  }
+
+  #drained(): void {
+    this.#cancelDrain?.();
+    this.#cancelDrain = undefined;
+    this.#signal();
+  }
+
+  #heartbeat(): void {
+    const who = this.#init.principal();
+    if (who === undefined || !who.permissions.has('read')) {
+      this.#end('key_revoked');
+      return;
+    }
+    this.#who = who;
+    // While the reader is behind, a heartbeat would only add to what waits. The id lets a client that sees nothing
+    // for hours resume from here.
+    if (this.#cancelDrain === undefined) this.#send(`: heartbeat\nid: ${this.#position}\n\n`);
+  }
+
+  #end(reason: EndReason): void {
+    this.#ended ??= reason;
+    this.#signal();
+  }
+}
+
+/** JSON.stringify leaves no line break in the data, so it is one `data` line. */
+function eventText(event: string, id: number, data: object): string {
+  return `event: ${event}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
+}

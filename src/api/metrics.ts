@@ -1,0 +1,56 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+/** Metrics of the API. Labels come from fixed sets: route patterns, methods, codes; never from what a caller sent. */
+export interface ApiMetrics {
+  readonly requests: Counter<'route' | 'method' | 'status'>;
+  readonly duration: Histogram<'route'>;
+  readonly refusals: Counter<'code'>;
+  readonly rateLimited: Counter<'dimension'>;
+  readonly rpcCalls: Counter<'method' | 'code'>;
+  readonly sseClients: Gauge;
+  readonly sseDropped: Counter<'reason'>;
+}
+
+export function createMetrics(registry: Registry): ApiMetrics {
+  const registers = [registry];
+  return {
+    requests: new Counter({
+      name: 'stigmesh_http_requests_total',
+      help: 'Answered requests',
+      labelNames: ['route', 'method', 'status'],
+      registers,
+    }),
+    duration: new Histogram({
+      name: 'stigmesh_http_request_duration_seconds',
+      help: 'Time from the headers of a request to the end of its answer; event streams are left out',
+      labelNames: ['route'],
+      buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10],
+      registers,
+    }),
+    refusals: new Counter({
+      name: 'stigmesh_api_refusals_total',
+      help: 'Requests and calls that were refused, by error code',
+      labelNames: ['code'],
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'stigmesh_api_rate_limited_total',
+      help: 'Requests and calls beyond the allowance of their key',
+      labelNames: ['dimension'],
+      registers,
+    }),
+    rpcCalls: new Counter({
+      name: 'stigmesh_rpc_calls_total',
+      help: 'JSON-RPC calls by method and outcome (ok or the error code)',
+      labelNames: ['method', 'code'],
+      registers,
+    }),
+    sseClients: new Gauge({ name: 'stigmesh_sse_clients', help: 'Open event streams', registers }),
+    sseDropped: new Counter({
+      name: 'stigmesh_sse_dropped_total',
+      help: 'Event streams ended by the daemon, by reason',
+      labelNames: ['reason'],
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,133 @@
+import { formatInstant } from '../../facts/index.ts';
+import type { ApiInit } from '../components.ts';
+import * as schema from '../schema/records.ts';
+import { type Operation, operation } from './operation.ts';
+
+/** Prefixes with a meaning of their own; `garden:` announces memory gardens. */
+const NAMESPACES = ['stigmem:', 'rel:', 'memory:', 'intent:', 'roadmap:', 'preference:', 'garden:'];
+
+const authMode = (init: ApiInit) => (init.authRequired ? ('required' as const) : ('none' as const));
+
+const nodeStatus = operation({
+  name: 'node.status',
+  method: 'GET',
+  path: '/v1/status',
+  status: 200,
+  tag: 'node',
+  summary: 'State of this node',
+  access: ['read'],
+  rate: 'read',
+  input: {},
+  output: schema.nodeStatus,
+  errors: [],
+  async handler({ components, init, runtime }) {
+    const status = await components.status();
+    return {
+      body: {
+        status: 'ok' as const,
+        version: init.version,
+        peer_id: status.peerId,
+        org: status.org,
+        fingerprint: components.identity.fingerprint,
+        statements: status.statements,
+        facts: status.facts,
+        current_facts: status.currentFacts,
+        open_conflicts: status.openConflicts,
+        seq: status.seq,
+        hlc: status.hlc,
+        hlc_ahead_ms: status.hlcAheadMs,
+        last_commit_at: status.lastCommitAt === null ? null : formatInstant(status.lastCommitAt),
+        store_bytes: status.storeBytes,
+        schema: status.schema,
+        write_queue: status.writeQueue,
+        feed_followers: status.feedFollowers,
+        sse_clients: runtime.sseClients(),
+        auth: authMode(init),
+        warnings: [...status.warnings],
+      },
+    };
+  },
+});
+
+const wellKnown = operation({
+  name: 'node.wellKnown',
+  rpc: false,
+  method: 'GET',
+  path: '/.well-known/stigmem',
+  status: 200,
+  tag: 'node',
+  summary: 'Who this node is and what it speaks',
+  access: 'open',
+  rate: null,
+  input: {},
+  output: schema.wellKnown,
+  errors: [],
+  async handler({ components, init, runtime }) {
+    const { peerId, org, fingerprint } = components.identity;
+    return {
+      body: {
+        version: '1.0',
+        node_id: peerId,
+        node_url: runtime.url(),
+        auth: authMode(init),
+        federation: 'disabled' as const,
+        source_attestation: 'off' as const,
+        namespaces: NAMESPACES,
+        spec: `${runtime.url()}/docs`,
+        cors: { dev_localhost: false, configured: false },
+        peer_id: peerId,
+        org,
+        fingerprint,
+        software: { name: 'stigmesh', version: init.version },
+      },
+    };
+  },
+});
+
+/** Both say only that the process answers; orchestrators know one name or the other. */
+function alive(name: string, path: string): Operation {
+  return operation({
+    name,
+    rpc: false,
+    method: 'GET',
+    path,
+    status: 200,
+    tag: 'node',
+    summary: 'The process answers',
+    access: 'open',
+    rate: null,
+    input: {},
+    output: schema.health,
+    errors: [],
+    handler: async () => ({ body: { status: 'ok' as const } }),
+  });
+}
+
+const readyz = operation({
+  name: 'node.readyz',
+  rpc: false,
+  method: 'GET',
+  path: '/readyz',
+  status: 200,
+  tag: 'node',
+  summary: 'Requests are taken and writes work',
+  access: 'open',
+  rate: null,
+  input: {},
+  output: schema.health,
+  alternatives: { 503: schema.health },
+  errors: ['stopping'],
+  async handler({ components }) {
+    return components.ready()
+      ? { body: { status: 'ok' as const } }
+      : { status: 503, body: { status: 'unavailable' as const } };
+  },
+});
+
+export const nodeOperations: readonly Operation[] = [
+  nodeStatus,
+  wellKnown,
+  alive('node.healthz', '/healthz'),
+  alive('node.livez', '/livez'),
+  readyz,
+];
