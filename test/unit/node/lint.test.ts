@@ -1,129 +1,17 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { FactError } from '../../../src/facts/errors.ts';
-import type { FactScope } from '../../../src/facts/scope.ts';
 import type { FactValue } from '../../../src/facts/value.ts';
 import type { EntryState } from '../../../src/facts/view.ts';
 import { NodeError, type NodeErrorCode } from '../../../src/node/errors.ts';
-import { type FactSource, Linter } from '../../../src/node/lint.ts';
-import {
-  LINT_JOB_TTL_MS,
-  MAX_KEPT_FINDINGS,
-  MAX_LINT_ENTITIES,
-  MAX_LINT_FACT_IDS,
-  MAX_LINT_FINDINGS,
-  MAX_LINT_JOBS,
-} from '../../../src/node/local-limits.ts';
-import { LINT_CHECKS, type LintJob, type LintQuery, type LintResult } from '../../../src/node/services.ts';
-import type { ConflictRecord, FactView } from '../../../src/node/types.ts';
+import { Linter } from '../../../src/node/lint.ts';
+import { MAX_LINT_ENTITIES, MAX_LINT_FACT_IDS, MAX_LINT_FINDINGS } from '../../../src/node/local-limits.ts';
+import { LINT_CHECKS, type LintQuery, type LintResult } from '../../../src/node/services.ts';
 import type { Principal } from '../../../src/policy/principal.ts';
+import { conflict, FakeSource, fact, reader, restart, START } from './lint-source.ts';
 import { ANONYMOUS, countingUUID, principal } from './local-writer.ts';
 
 const refusal = (code: NodeErrorCode) => (error: unknown) => error instanceof NodeError && error.code === code;
-const START = Date.UTC(2026, 0, 1);
-const reader = principal('user:reader', ['read']);
-
-interface Given {
-  readonly id?: string;
-  readonly entity?: string;
-  readonly relation?: string;
-  readonly value?: FactValue;
-  readonly scope?: FactScope;
-  readonly garden?: string;
-  readonly state?: EntryState;
-  readonly until?: string | null;
-}
-
-let ids = 0;
-
-/** A fact as far as lint looks at it. */
-function fact(given: Given = {}): FactView {
-  ids += 1;
-  const id = given.id ?? `fact-${String(ids).padStart(6, '0')}`;
-  return {
-    id,
-    cid: `sha256:${id}`,
-    cidV1: id,
-    stigmemCid: `sha256:${id}`,
-    statement: {
-      v: 1,
-      kind: 'fact',
-      origin: 'node',
-      org: 'acme.example',
-      audience: given.scope ?? 'team',
-      hlc: '0001767225600.000',
-      timestamp: '2026-01-01T00:00:00Z',
-      body: {
-        entity: given.entity ?? 'user:alice',
-        relation: given.relation ?? 'memory:role',
-        value: given.value ?? { type: 'string', v: 'x' },
-        source: 'agent:x',
-        confidence: 1,
-        scope: given.scope ?? 'team',
-      },
-      ext: given.garden === undefined ? {} : { garden_id: given.garden },
-    },
-    state: given.state ?? 'current',
-    contradicted: false,
-    overruled: false,
-    validUntil: given.until ?? null,
-    seq: ids,
-    receivedAt: START,
-    receivedFrom: null,
-    signature: new Uint8Array(64),
-  };
-}
-
-/** Facts and conflicts in memory, read the way the store is: part after part, in slices. */
-class FakeSource implements FactSource {
-  facts: FactView[] = [];
-  records: ConflictRecord[] = [];
-  slice = 3;
-  lookups = 0;
-  /** Awaited before each slice. */
-  gate: () => Promise<void> = async () => {};
-  failure: Error | undefined;
-
-  #of(scope: FactScope, part: 'current' | 'losing' | 'dead'): FactView[] {
-    const partOf = ({ state }: FactView): string =>
-      state === 'current' ? 'current' : state === 'losing' || state === 'dispute' ? 'losing' : 'dead';
-    return this.facts.filter((each) => each.statement.body.scope === scope && partOf(each) === part);
-  }
-
-  async countCurrent(scope: FactScope): Promise<number> {
-    return this.#of(scope, 'current').length;
-  }
-
-  async scan(
-    scope: FactScope,
-    visit: (facts: FactView[]) => Promise<void> | void,
-    { include }: { readonly include: ('current' | 'losing' | 'dead')[] },
-  ): Promise<void> {
-    if (this.failure) throw this.failure;
-    for (const part of include) {
-      const facts = this.#of(scope, part);
-      for (let at = 0; at < facts.length; at += this.slice) {
-        await this.gate();
-        await visit(facts.slice(at, at + this.slice));
-      }
-    }
-  }
-
-  async liveCount(entity: string, visible: (fact: FactView) => boolean): Promise<number> {
-    this.lookups += 1;
-    return this.facts.filter(
-      (each) => each.statement.body.entity === entity && ['current', 'losing'].includes(each.state) && visible(each),
-    ).length;
-  }
-
-  async *conflicts(scope: FactScope): AsyncGenerator<ConflictRecord> {
-    for (const record of this.records) if (record.factA.statement.body.scope === scope) yield record;
-  }
-}
-
-function conflict(id: string, factA: FactView, factB: FactView, status: ConflictRecord['status'] = 'unresolved') {
-  return { id, factA, factB, status, resolvedBy: null, resolutions: [], detectedAt: START };
-}
 
 describe('lint', () => {
   let time: number;
@@ -138,7 +26,7 @@ describe('lint', () => {
 
   beforeEach(() => {
     time = START;
-    ids = 0;
+    restart();
     source = new FakeSource();
     linter = make();
   });
@@ -430,126 +318,6 @@ describe('lint', () => {
       const { findings, truncated } = await lint({ checks: ['orphan'] });
       assert.equal(findings.length, MAX_LINT_FINDINGS);
       assert.equal(truncated, true);
-    });
-  });
-
-  describe('jobs', () => {
-    /** Lets the job that waits at its first slice go on. */
-    let open: () => void;
-
-    beforeEach(() => {
-      linter = make(2);
-      source.facts = [fact({ relation: 'bare' }), fact(), fact()];
-      const gate = Promise.withResolvers<void>();
-      open = gate.resolve;
-      source.gate = () => gate.promise;
-    });
-
-    async function start(who: Principal = reader): Promise<LintJob> {
-      const answer = await linter.run(who, { scope: 'team', stale_lookahead_s: 0 });
-      assert.ok('job' in answer);
-      return answer.job;
-    }
-
-    async function finished(id: string, who: Principal = reader): Promise<LintJob> {
-      for (let turns = 0; turns < 10_000; turns++) {
-        const job = await linter.job(who, id);
-        if (job.completed_at !== null) return job;
-        await new Promise(setImmediate);
-      }
-      throw new Error('the job does not end');
-    }
-
-    it('take over above the threshold, one at a time', async () => {
-      assert.deepEqual(await start(), {
-        job_id: '00000000-0000-4000-8000-000000000001',
-        status: 'pending',
-        scope: 'team',
-        estimated_s: 10,
-        created_at: '2026-01-01T00:00:00.000Z',
-        started_at: null,
-        completed_at: null,
-        error: null,
-        result: null,
-      });
-      const second = await start();
-      time += 5000;
-      assert.equal((await linter.job(reader, '00000000-0000-4000-8000-000000000001')).status, 'running');
-      assert.equal((await linter.job(reader, second.job_id)).status, 'pending');
-      open();
-      const done = await finished(second.job_id);
-      assert.equal(done.status, 'done');
-      assert.equal(done.started_at, '2026-01-01T00:00:05.000Z');
-      assert.equal(done.completed_at, '2026-01-01T00:00:05.000Z');
-      assert.equal(done.result?.findings.length, 1);
-      assert.equal(done.result?.fact_count, 3);
-
-      linter = make(3);
-      assert.ok('result' in (await linter.run(reader, { scope: 'team', stale_lookahead_s: 0 })));
-    });
-
-    it('estimate by the number of facts', async () => {
-      source.countCurrent = async () => 123_456;
-      assert.equal((await start()).estimated_s, 24);
-    });
-
-    it('belong to their key; admins see all', async () => {
-      open();
-      const { job_id } = await start();
-      await finished(job_id);
-      const otherKey = { ...reader, keyId: 'another key' };
-      await assert.rejects(linter.job(otherKey, job_id), refusal('job_not_found'));
-      await assert.rejects(linter.job(principal('user:x', ['read']), job_id), refusal('job_not_found'));
-      await assert.rejects(linter.job(reader, 'nothing'), refusal('job_not_found'));
-      await assert.rejects(linter.job({ ...reader, permissions: new Set() }, job_id), refusal('permission_denied'));
-      assert.equal((await linter.job(ANONYMOUS, job_id)).status, 'done');
-    });
-
-    it('fail with the reason', async () => {
-      source.failure = new Error('the store is damaged');
-      const job = await finished((await start()).job_id);
-      assert.equal(job.status, 'failed');
-      assert.equal(job.error, 'the store is damaged');
-      assert.equal(job.result, null);
-    });
-
-    it('are bounded, and forgotten an hour after they ended', async () => {
-      const jobs: LintJob[] = [];
-      for (let i = 0; i < MAX_LINT_JOBS; i++) jobs.push(await start());
-      await assert.rejects(start(), refusal('busy'));
-      open();
-      for (const { job_id } of jobs) await finished(job_id).catch(() => {});
-      const next = await start();
-      await assert.rejects(linter.job(reader, jobs[0]!.job_id), refusal('job_not_found'));
-      await finished(next.job_id);
-      time += LINT_JOB_TTL_MS - 1;
-      await linter.job(reader, next.job_id);
-      time += 1;
-      await assert.rejects(linter.job(reader, next.job_id), refusal('job_not_found'));
-    });
-
-    it('keep a bounded number of findings, dropping the oldest results', async () => {
-      open();
-      source.slice = 5000;
-      source.facts = Array.from({ length: MAX_LINT_FINDINGS }, (_, i) => fact({ entity: `user:${i}`, relation: 'r' }));
-      const first = await start();
-      await finished(first.job_id);
-      const fitting = MAX_KEPT_FINDINGS / MAX_LINT_FINDINGS;
-      for (let i = 1; i < fitting; i++) await finished((await start()).job_id);
-      await linter.job(reader, first.job_id);
-      await finished((await start()).job_id);
-      await assert.rejects(linter.job(reader, first.job_id), refusal('job_not_found'));
-    });
-
-    it('end at their next slice when the daemon stops; nothing new begins', async () => {
-      const running = await start();
-      const waiting = await start();
-      const stopped = linter.stop();
-      open();
-      await stopped;
-      assert.equal((await linter.job(reader, running.job_id)).error, 'the daemon is stopping');
-      assert.equal((await finished(waiting.job_id)).status, 'failed');
-      await assert.rejects(start(), refusal('stopping'));
     });
   });
 });
