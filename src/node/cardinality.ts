@@ -14,6 +14,7 @@ import type { Group, Writer } from './writer.ts';
 export const CARDINALITY_RELATION = 'stigmem:cardinality';
 
 const MANY = valueDigest({ type: 'string', v: 'many' });
+const EMPTY = Buffer.alloc(0);
 const STATUSES = [keys.STATUS.current, keys.STATUS.losing, keys.STATUS.dead];
 
 /**
@@ -25,8 +26,11 @@ export class Cardinality {
   /** `authority\0relation` of declared facts. */
   readonly #declared = new Set<string>();
   #recompute: Promise<void> = Promise.resolve();
+  /** Changes under way, by relation: how many there were so far. */
+  readonly #turns = new Map<string, number>();
   #pending = 0;
-  #onChange: (relation: string) => void = () => {};
+  /** Told of a relation whose views have to be computed again, or (`due` false) only looked as if. */
+  #onChange: (relation: string, due: boolean) => void = () => {};
 
   constructor(configured: ReadonlySet<string>) {
     this.#configured = configured;
@@ -45,19 +49,22 @@ export class Cardinality {
     return this.#pending;
   }
 
-  /** Notes that a declaration's key changed; what it comes to is read once the group is durable. */
+  /**
+   * Notes that a declaration's key changed; what it comes to is read once the group is durable. That something has to be
+   * done is on disk with the declaration itself, so that a daemon killed in between does it at its next start.
+   */
   changed(group: Group, state: KeyState): void {
-    group.afterCommit.push(() => {
-      const relation = this.#apply(state);
-      if (relation !== undefined) this.#onChange(relation);
-    });
+    const relation = declaredRelation(state)?.relation;
+    if (relation === undefined) return;
+    group.ops.push({ type: 'put', key: keys.recomputeKey(relation), value: EMPTY });
+    group.afterCommit.push(() => this.#onChange(relation, this.#apply(state)));
   }
 
-  /** Reads one declaration into memory; returns the relation when its cardinality changed. */
-  #apply(state: KeyState): string | undefined {
-    const subject = /^(?:stigmem:\/\/([^/]+)\/relation\/|relation:)(.+)$/.exec(state.key.entity);
-    if (!subject) return undefined;
-    const [, formalAuthority, relation = ''] = subject;
+  /** Reads one declaration into memory; returns whether the cardinality of its relation changed. */
+  #apply(state: KeyState): boolean {
+    const declared = declaredRelation(state);
+    if (!declared) return false;
+    const { authority: formalAuthority, relation } = declared;
     let changed = false;
     const orgs = new Set([...state.entries.values()].map((entry) => entry.org));
     for (const org of orgs) {
@@ -74,7 +81,7 @@ export class Cardinality {
         else this.#declared.delete(key);
       }
     }
-    return changed ? relation : undefined;
+    return changed;
   }
 
   /**
@@ -96,23 +103,35 @@ export class Cardinality {
         100,
       );
     }
-    this.#onChange = (relation) => {
+    this.#onChange = (relation, due) => {
       this.#pending += 1;
+      const turn = (this.#turns.get(relation) ?? 0) + 1;
+      this.#turns.set(relation, turn);
       this.#recompute = this.#recompute
-        .then(() => recomputeRelation(store, views, writer, relation))
+        .then(() => (due ? recomputeRelation(store, views, writer, relation) : undefined))
+        .then(async () => {
+          // A later change of the same relation is still to come: its mark stays.
+          if (this.#turns.get(relation) !== turn) return;
+          this.#turns.delete(relation);
+          await forgetRecompute(writer, relation);
+        })
         .catch(() => {
-          // The stored list still differs, so the next start repeats it; a store that fails says so by itself.
+          // What is due is still on disk, so the next start repeats it; a store that fails says so by itself.
         })
         .finally(() => {
           this.#pending -= 1;
         });
     };
+    await forEachSlice(store, keys.recomputeRange(), (rows) => {
+      for (const { key } of rows) this.#onChange(keys.recomputeRelationOf(key), true);
+      return undefined;
+    });
     const stored = await store.get(keys.metaKey('relations'));
     const before = new Set(stored ? fromJson<string[]>(stored) : []);
     const after = this.#configured;
     const changed = [...new Set([...before, ...after])].filter((name) => before.has(name) !== after.has(name));
     if (changed.length === 0) return;
-    for (const relation of changed) this.#onChange(relation);
+    for (const relation of changed) this.#onChange(relation, true);
     this.#recompute = this.#recompute.then(() =>
       writer
         .submit(0, (group) => {
@@ -127,6 +146,18 @@ export class Cardinality {
     while (this.#pending > 0) await this.#recompute;
     await this.#recompute;
   }
+}
+
+/** The relation a `stigmem:cardinality` fact is about, and the authority that its entity names, if any. */
+function declaredRelation(state: KeyState): { authority: string | undefined; relation: string } | undefined {
+  const subject = /^(?:stigmem:\/\/([^/]+)\/relation\/|relation:)(.+)$/.exec(state.key.entity);
+  return subject ? { authority: subject[1], relation: subject[2]! } : undefined;
+}
+
+function forgetRecompute(writer: Writer, relation: string): Promise<void> {
+  return writer.submit(0, (group) => {
+    group.ops.push({ type: 'del', key: keys.recomputeKey(relation) });
+  });
 }
 
 function declarationKey(authority: string, relation: string): string {

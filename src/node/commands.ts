@@ -9,6 +9,7 @@ import {
   type FactScope,
   type FactStatement,
   factDigest,
+  formatHlc,
   formatInstant,
   type HybridLogicalClock,
   isFact,
@@ -21,6 +22,7 @@ import {
   uriWarnings,
   valueDigest,
 } from '../facts/index.ts';
+import type { EntryState } from '../facts/view.ts';
 import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import type { Store } from '../store/store.ts';
@@ -30,7 +32,7 @@ import { Idempotency } from './idempotency.ts';
 import { MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
 import { notFound } from './queries.ts';
 import { readFacts } from './reader.ts';
-import { decodeLogRecord, storedStatement } from './records.ts';
+import { decodeLogRecord, type StoredEntry, storedStatement } from './records.ts';
 import type { GardenService } from './services.ts';
 import type { AssertInput, AssertResult, BatchInput, BatchItem, BatchResult, FactView, RetractInput } from './types.ts';
 import type { Key, KeyState, ViewTable } from './view-table.ts';
@@ -70,6 +72,9 @@ interface Stated {
 
 /** Value of a retraction that names none: no fact states it, so every value of the org on the key is meant. */
 const UNNAMED_VALUE = { type: 'string', v: 'stigmem:retracted' } as const;
+
+/** Characters of a value that fit a statement beside the longest of everything else, even if each needs six bytes. */
+const SURELY_ENCODABLE = 8192;
 
 /** Commands that write: each is checked, then stated in the writer's turn, then answered once it is durable. */
 export class Commands {
@@ -277,12 +282,24 @@ export class Commands {
         "use a key with permission 'instruction:write'",
       );
     }
+    this.#assertEncodable(body, ext);
     const warnings = [
       ...relationWarnings(body.relation),
       ...uriWarnings(body.entity, 'entity'),
       ...uriWarnings(body.source, 'source'),
     ];
     return { body, ext, warnings };
+  }
+
+  /**
+   * Whatever could make the encoder refuse is found before the writer's turn: half a batch must not be added by then.
+   *
+   * @throws FactError `statement_too_large`, `lone_surrogate`, `too_deep`
+   */
+  #assertEncodable(body: FactBody, ext: FactExt): void {
+    const { v } = body.value;
+    if (ext.derived_from === undefined && !(typeof v === 'string' && v.length > SURELY_ENCODABLE)) return;
+    encodeStatement({ ...this.#draft({ body, ext }), hlc: formatHlc(0, 0), timestamp: formatInstant(0) });
   }
 
   /** Every superseded statement must be known here and be this org's own. */
@@ -317,19 +334,22 @@ export class Commands {
     const claim = Buffer.from(factDigest(draft.body)).toString('hex');
     const terms = termsDigest(draft.ext);
     const candidates = [...state.entries.values()].filter(
-      (entry) => entry.org === this.#init.org && entry.claim === claim && entry.terms === terms,
+      (entry) => this.#own(entry) && entry.claim === claim && entry.terms === terms,
     );
     if (candidates.length === 0) return undefined;
     const view = this.#components.views.view(state, now);
+    const stateOf = (id: string): EntryState => view.entries.get(id)!.state;
     if (draft.body.confidence === 0) {
-      // A retraction said twice: nothing of this org came alive in between.
+      // Said twice is said once only while the first still does all that the second would.
       const stated = valueDigest(draft.body.value);
-      const everStated = [...state.entries.values()].some(
-        (e) => e.org === this.#init.org && e.confidence > 0 && e.value === stated,
-      );
-      return this.#ownLive(state, now, everStated ? stated : undefined) ? undefined : candidates.at(-1)!.id;
+      const entries = [...state.entries.values()];
+      const everStated = entries.some((e) => this.#own(e) && e.confidence > 0 && e.value === stated);
+      if (this.#ownLive(state, now, everStated ? stated : undefined)) return undefined;
+      const denies = entries.some((e) => !this.#own(e) && e.value === stated && isLive(stateOf(e.id)));
+      const wanted: EntryState[] = denies && !everStated ? ['dispute'] : ['dispute', 'retraction'];
+      return candidates.find(({ id }) => wanted.includes(stateOf(id)))?.id;
     }
-    return candidates.find(({ id }) => ['current', 'losing'].includes(view.entries.get(id)!.state))?.id;
+    return candidates.find(({ id }) => isLive(stateOf(id)))?.id;
   }
 
   /** Whether this org has a live statement on the key, of one value or of any. */
@@ -337,10 +357,12 @@ export class Commands {
     const view = this.#components.views.view(state, now);
     return [...state.entries.values()].some(
       (entry) =>
-        entry.org === this.#init.org &&
-        (value === undefined || entry.value === value) &&
-        ['current', 'losing'].includes(view.entries.get(entry.id)!.state),
+        this.#own(entry) && (value === undefined || entry.value === value) && isLive(view.entries.get(entry.id)!.state),
     );
+  }
+
+  #own(entry: StoredEntry): boolean {
+    return entry.org === this.#init.org;
   }
 
   async #read(digest: Uint8Array): Promise<FactView> {
@@ -373,6 +395,10 @@ export class Commands {
     if (key !== undefined)
       this.#idempotency.remember(group, who.entity, key, { request: Buffer.from(request).toString('hex'), ids, items });
   }
+}
+
+function isLive(state: EntryState): boolean {
+  return state === 'current' || state === 'losing';
 }
 
 function keyFor({ body: { entity, relation, scope }, ext }: Pick<Checked, 'body' | 'ext'>): Key {

@@ -10,37 +10,55 @@ import type { ConflictRecord, ConflictService, FactView } from './types.ts';
 /** Facts read between two turns of the event loop. */
 const SLICE = 100;
 
+export interface FactScanComponents {
+  readonly store: Store;
+  readonly now: () => number;
+  readonly conflicts: ConflictService;
+  /** Facts of the current view of a scope, as the writer counts them. */
+  readonly currentCount: (scope: FactScope) => number;
+}
+
 /** Whole-scope reads for maintenance (lint): of one moment, in slices, newest first. */
 export class FactScan {
   readonly #store: Store;
   readonly #now: () => number;
   readonly #conflicts: ConflictService;
+  readonly #currentCount: (scope: FactScope) => number;
 
-  constructor(components: { readonly store: Store; readonly now: () => number; readonly conflicts: ConflictService }) {
+  constructor(components: FactScanComponents) {
     this.#store = components.store;
     this.#now = components.now;
     this.#conflicts = components.conflicts;
+    this.#currentCount = components.currentCount;
   }
 
   async countCurrent(scope: FactScope): Promise<number> {
-    let count = 0;
-    await forEachSlice(this.#store, keys.indexRange('scope', keys.STATUS.current, keys.scopeSubject(scope)), (rows) => {
-      count += rows.length;
-      return undefined;
-    });
-    return count;
+    return this.#currentCount(scope);
   }
 
-  /** Number of live facts about an entity, in any scope. */
-  async liveCount(entity: string): Promise<number> {
-    let count = 0;
+  /** Whether an entity has live facts that `visible` lets through: 0 or 1, since nobody asks for more. */
+  async liveCount(entity: string, visible: (fact: FactView) => boolean): Promise<number> {
+    let found = false;
     for (const status of [keys.STATUS.current, keys.STATUS.losing]) {
-      await forEachSlice(this.#store, keys.indexRange('entity', status, keys.subject(normalizeUri(entity))), (rows) => {
-        count += rows.length;
-        return undefined;
-      });
+      const range = keys.indexRange('entity', status, keys.subject(normalizeUri(entity)));
+      await forEachSlice(
+        this.#store,
+        range,
+        async (rows) => {
+          const facts = await readFacts(
+            this.#store,
+            rows.map(({ key }) => keys.orderOf(key).digest),
+            this.#now(),
+          );
+          found ||= facts.some(
+            (fact) => fact && (fact.state === 'current' || fact.state === 'losing') && visible(fact),
+          );
+          return !found;
+        },
+        SLICE,
+      );
     }
-    return count;
+    return Number(found);
   }
 
   /** Hands every fact of a scope that stands in the given parts of the index to `visit`, a slice at a time. */

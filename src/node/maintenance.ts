@@ -4,7 +4,7 @@ import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader, type Store, type StoreOp } from '../store/store.ts';
 import type { StigmeshNode } from './node.ts';
 import { decodeLogRecord, fromJson, type LogRecord, toJson } from './records.ts';
-import type { Head } from './writer.ts';
+import { EMPTY_HEAD, type Head } from './writer.ts';
 
 /** Statements checked between two turns of the event loop. */
 const SLICE = 64;
@@ -155,7 +155,7 @@ export async function reindex(
   const before = interrupted ? '' : await derivedDigest(store);
   const head = await store.get(keys.metaKey('head'));
   if (!head) return { statements: 0, before, after: before, changed: false };
-  const emptied: Head = { ...fromJson<Head>(head), current: 0, openConflicts: 0 };
+  const emptied: Head = { ...fromJson<Head>(head), current: EMPTY_HEAD.current, openConflicts: 0 };
   await store.batch(
     [
       { type: 'put', key: keys.metaKey('rebuilding'), value: Buffer.from('1') },

@@ -112,6 +112,7 @@ export class StigmeshNode {
         durable: init.durable,
         maxAuditEntries: init.maxAuditEntries,
         onCommit: ({ seq }) => this.feed.committed(seq),
+        onResurrected: () => this.#load(),
       },
     );
     const { writer, feed } = this;
@@ -162,7 +163,12 @@ export class StigmeshNode {
         return record && decodeLogRecord(record, digest).auditSeq;
       },
     });
-    const source = new FactScan({ store, now, conflicts: this.conflicts });
+    const source = new FactScan({
+      store,
+      now,
+      conflicts: this.conflicts,
+      currentCount: (scope) => writer.head.current[scope],
+    });
     this.lint = new Linter({ source, gardens: this.gardens, now, randomUUID });
     this.facts = {
       assert: (who, input, options) => commands.assert(who, input, options),
@@ -174,14 +180,15 @@ export class StigmeshNode {
       provenance: (who, id) => queries.provenance(who, id),
       verifyCid: (who, id) => queries.verifyCid(who, id),
     };
-    this.#start = async () => {
+    this.#load = async () => {
       await Promise.all([this.gardens.load(), this.keys.load()]);
       await this.#expiry.start(views, writer);
       await cardinality.start(store, views, writer);
     };
   }
 
-  readonly #start: () => Promise<void>;
+  /** Reads into memory what is held there. */
+  readonly #load: () => Promise<void>;
 
   /** Opens a node on a store whose schema was prepared. Reads its counters, never its log. */
   static async open(components: NodeComponents, init: NodeInit): Promise<StigmeshNode> {
@@ -205,10 +212,11 @@ export class StigmeshNode {
         `org.authority changed from ${old.org}: facts stated under that name belong to another organisation now`,
       );
     }
-    await node.#start();
+    await node.#load();
     node.#sweep = components.setInterval(() => {
-      // settle() answers for its own failures.
+      // Both answer for their own failures. A disk that failed is tried again even if nobody writes.
       void node.#expiry.settle();
+      if (node.writer.failure !== undefined) void node.writer.probe();
     }, SWEEP_MS);
     node.#sweep.unref?.();
     return node;
@@ -233,7 +241,7 @@ export class StigmeshNode {
       org: this.#init.org,
       statements: head.statements,
       facts: head.facts,
-      currentFacts: head.current,
+      currentFacts: Object.values(head.current).reduce((sum, count) => sum + count, 0),
       openConflicts: head.openConflicts,
       seq: head.seq,
       hlc: this.#clock.last ?? head.hlc,
@@ -270,6 +278,7 @@ export class StigmeshNode {
   async stop(): Promise<void> {
     if (this.#sweep) this.#components.clearInterval(this.#sweep as never);
     this.#sweep = undefined;
+    await this.lint.stop();
     await this.writer.stop();
   }
 }

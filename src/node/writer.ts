@@ -1,13 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FactError } from '../facts/errors.ts';
 import type { HybridLogicalClock } from '../facts/hlc.ts';
+import type { FactScope } from '../facts/scope.ts';
 import type { Statement } from '../facts/statement.ts';
 import { auditKey, metaKey, type NoteKind } from '../store/keys.ts';
 import type { Store, StoreOp } from '../store/store.ts';
 import { encodeAudit } from './audit.ts';
 import { NodeError } from './errors.ts';
 import { MAX_GROUP_STATEMENTS, MAX_QUEUED_STATEMENTS, PREPARE_SLICE } from './limits.ts';
-import { type Note, toJson } from './records.ts';
+import { fromJson, type Note, toJson } from './records.ts';
 import type { AuditEvent, LocalChange, LocalWriter } from './services.ts';
 import type { Key, KeyState, ViewTable } from './view-table.ts';
 
@@ -19,7 +20,8 @@ export interface Head {
   readonly hlc: string | null;
   readonly statements: number;
   readonly facts: number;
-  readonly current: number;
+  /** Facts of the current view, by scope. */
+  readonly current: Readonly<Record<FactScope, number>>;
   readonly openConflicts: number;
   /** Unix ms of the last commit. */
   readonly at: number | null;
@@ -31,7 +33,7 @@ export const EMPTY_HEAD: Head = {
   hlc: null,
   statements: 0,
   facts: 0,
-  current: 0,
+  current: { local: 0, team: 0, company: 0, public: 0 },
   openConflicts: 0,
   at: null,
 };
@@ -74,6 +76,11 @@ export class Group {
     return this.#head;
   }
 
+  /** How much the group holds: a refused job must leave it as it was. */
+  get extent(): number {
+    return this.ops.length + this.dirty.size + this.added.size + this.waits.length + this.afterCommit.length;
+  }
+
   /** Takes the next local sequence number for a statement. */
   nextSeq(isFact: boolean): number {
     this.#head.statements += 1;
@@ -96,7 +103,8 @@ export class Group {
     for (const state of this.dirty) {
       if (++sinceTurn % PREPARE_SLICE === 0) await nextTurn();
       const delta = views.evaluate(state, this.now, this.ops);
-      this.#head.current += delta.current;
+      const { scope } = state.key;
+      this.#head.current = { ...this.#head.current, [scope]: this.#head.current[scope] + delta.current };
       this.#head.openConflicts += delta.openConflicts;
     }
     this.#head.hlc = hlc ?? this.#head.hlc;
@@ -128,6 +136,8 @@ export interface WriterInit {
   readonly durable: boolean;
   /** Told after each durable commit, before the callers are. */
   readonly onCommit: (head: Head) => void;
+  /** Told when a group that had failed turned out to be on disk: whatever is held in memory must be read again. */
+  readonly onResurrected: () => Promise<void>;
 }
 
 /**
@@ -143,6 +153,8 @@ export class Writer implements LocalWriter {
   #running: Promise<void> | undefined;
   #stopped = false;
   #failure: unknown;
+  /** A batch failed: whether it is on disk is known only once the store was recovered. */
+  #inDoubt = false;
 
   constructor(components: WriterComponents, init: WriterInit) {
     this.#components = components;
@@ -159,7 +171,7 @@ export class Writer implements LocalWriter {
     return this.#queued;
   }
 
-  /** Why the last group could not be written; undefined when it could. Readiness follows it. */
+  /** Why the store could not be read or written; undefined again once a group was written. Readiness follows it. */
   get failure(): unknown {
     return this.#failure;
   }
@@ -206,6 +218,14 @@ export class Writer implements LocalWriter {
     });
   }
 
+  /** Writes nothing new, durably: finds out whether a store that failed can be written again. Never rejects. */
+  async probe(): Promise<void> {
+    const touch = (group: Group): void => {
+      group.ops.push({ type: 'put', key: metaKey('head'), value: toJson(group.head) });
+    };
+    await this.submit(0, touch).catch(() => {});
+  }
+
   /** Refuses new work, finishes what was accepted. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -235,7 +255,6 @@ export class Writer implements LocalWriter {
 
   async #runGroup(): Promise<void> {
     const { store, views, clock, now } = this.#components;
-    const group = new Group(this.#head, now(), this.#init.maxAuditEntries);
     const answers: { settle: () => void; reject: (error: unknown) => void }[] = [];
     const failAll = (error: unknown): void => {
       views.clear();
@@ -244,19 +263,22 @@ export class Writer implements LocalWriter {
     const jobs = this.#take();
     let sinceTurn = 0;
     try {
+      if (this.#inDoubt) await this.#recover();
       await views.prefetch(jobs.flatMap(({ keys }) => keys));
     } catch (error) {
       this.#failure = error;
       for (const { reject } of jobs) reject(error);
       return;
     }
+    const group = new Group(this.#head, now(), this.#init.maxAuditEntries);
     for (const [at, job] of jobs.entries()) {
+      const extent = group.extent;
       try {
         const settle = await job.prepare(group);
         answers.push({ settle, reject: job.reject });
       } catch (error) {
         job.reject(error);
-        if (isRefusal(error)) continue;
+        if (isRefusal(error) && group.extent === extent) continue;
         // Not a refusal but a failure half-way: what the job changed in memory cannot be told from the rest.
         this.#failure = error;
         failAll(error);
@@ -278,15 +300,31 @@ export class Writer implements LocalWriter {
         this.#head = group.head;
         for (const hook of group.afterCommit) hook();
         this.#init.onCommit(group.head);
+        this.#failure = undefined;
       }
-      this.#failure = undefined;
     } catch (error) {
       this.#failure = error;
+      this.#inDoubt = true;
       failAll(error);
       return;
     }
     if (views.overfull) views.trim();
     for (const { settle } of answers) settle();
+  }
+
+  /** Continues from what the disk holds: a batch that failed may be there all the same, and then its numbers are taken. */
+  async #recover(): Promise<void> {
+    const { store, views } = this.#components;
+    await store.recover();
+    const stored = await store.get(metaKey('head'));
+    const head = stored ? fromJson<Head>(stored) : EMPTY_HEAD;
+    views.clear();
+    if (JSON.stringify(head) !== JSON.stringify(this.#head)) {
+      await this.#init.onResurrected();
+      this.#head = head;
+      this.#init.onCommit(head);
+    }
+    this.#inDoubt = false;
   }
 }
 

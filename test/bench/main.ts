@@ -1,0 +1,232 @@
+import { request } from 'node:http';
+import { parseArgs } from 'node:util';
+import type { AssertInput } from '../../src/node/types.ts';
+import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
+import { Agent } from './agent.ts';
+import { emptyHandler, operationsOf, rawBatches, signAndCommit } from './baselines.ts';
+import { latency, load, machine, ms, rate, seeded, Table } from './measure.ts';
+
+/**
+ * Benchmarks of one daemon, as a client sees it: a real process, real sockets, durable writes. Every figure stands beside
+ * what the same machine does in the same run without us. `npm run bench -- --facts 10000,100000 --seed 1`
+ */
+const { values: options } = parseArgs({
+  options: {
+    facts: { type: 'string', default: '10000,100000' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const sizes = options.facts.split(',').map(Number);
+const seed = Number(options.seed);
+const CONNECTIONS = 32;
+const BATCH = 1000;
+const SINGLES = 10_000;
+const READS = 3000;
+const READERS = 100;
+
+const random = seeded(seed);
+const RELATIONS = ['memory:role', 'memory:likes', 'roadmap:status', 'project:owner', 'preference:editor'];
+const SCOPES = ['local', 'team', 'company', 'public'] as const;
+
+/** Fact number `n`: five facts an entity, values of 20 to 200 characters, one in fifty contradicting an earlier one. */
+function fact(n: number): AssertInput {
+  const contradicting = n % 50 === 49;
+  const of = contradicting ? n - 20 : n;
+  return {
+    entity: `stigmem://bench.example/user/u${Math.floor(of / RELATIONS.length)}`,
+    relation: RELATIONS[of % RELATIONS.length]!,
+    value: { type: 'string', v: `value ${n} ${'x'.repeat(Math.floor(random() * 180))}` },
+    source: `stigmem://bench.example/agent/a${n % 97}`,
+    confidence: 0.9,
+    scope: SCOPES[of % 3 === 0 ? 2 : of % SCOPES.length]!,
+  };
+}
+
+async function metric(daemon: RunningDaemon, name: string): Promise<number> {
+  const text = await (await daemon.fetch('/metrics')).text();
+  const line = text.split('\n').find((one) => one.startsWith(`${name} `) || one.startsWith(`${name}{`));
+  return Number(line?.split(' ').at(-1) ?? Number.NaN);
+}
+
+/** Longest stretch the daemon's event loop was blocked since the last call. */
+async function longestBlock(daemon: RunningDaemon): Promise<string> {
+  return ms((await metric(daemon, 'nodejs_eventloop_lag_max_seconds')) * 1000);
+}
+
+console.log(machine(seed));
+const table = new Table();
+table.header();
+
+const sample = Array.from({ length: 5000 }, (_, n) => fact(n));
+const operations = await operationsOf(sample);
+const bound = await signAndCommit(operations, CONNECTIONS);
+const raw = await rawBatches(operations, BATCH);
+const empty = await emptyHandler(20_000, CONNECTIONS);
+table.add(
+  'in-process bound: sign + group commit, 32 at once',
+  operations.length,
+  `${rate(bound.rate)}, ${latency(bound)}`,
+);
+table.add('raw LevelDB batches of 1 000 facts, fsynced', operations.length, rate(raw.rate * BATCH));
+table.add('empty handler, 32 connections', 0, `${rate(empty.rate)}, ${latency(empty)}`);
+
+let daemon = await startDaemon({
+  env: { STIGMESH_API_RATE_LIMIT_READ: '10000000', STIGMESH_API_RATE_LIMIT_WRITE: '10000000' },
+});
+let agent = new Agent(daemon.url, CONNECTIONS, daemon.key);
+const first: Record<string, number> = {};
+let stored = 0;
+try {
+  for (const size of sizes) {
+    await measureAt(size);
+  }
+} finally {
+  agent.close();
+  await daemon.stop();
+}
+
+async function measureAt(size: number): Promise<void> {
+  await longestBlock(daemon);
+  const batches = Math.max(1, Math.ceil((size - SINGLES - stored) / BATCH));
+  const bulk = await load(batches, 1, async () => {
+    const facts = Array.from({ length: BATCH }, () => fact(stored++));
+    const answer = (await agent.call('POST', '/v1/facts/batch', { facts, atomic: false })) as { rejected: number };
+    if (answer.rejected > 0) throw new Error(`${answer.rejected} facts were rejected`);
+  });
+  table.add(
+    'batch assert over HTTP, 1 000 a batch',
+    stored,
+    `${rate(bulk.rate * BATCH)}, batch ${latency(bulk)}`,
+    rate(raw.rate * BATCH),
+    (bulk.rate * BATCH) / (raw.rate * BATCH),
+  );
+  table.add('longest event-loop block during batches', stored, await longestBlock(daemon));
+
+  const singles = await load(SINGLES, CONNECTIONS, () => agent.call('POST', '/v1/facts', fact(stored++)));
+  table.add(
+    'durable single asserts over HTTP, 32 connections',
+    stored,
+    `${rate(singles.rate)}, ${latency(singles)}`,
+    rate(bound.rate),
+    singles.rate / bound.rate,
+  );
+  table.add('longest event-loop block during singles', stored, await longestBlock(daemon));
+
+  const entity = (): string =>
+    encodeURIComponent(`stigmem://bench.example/user/u${Math.floor((random() * stored) / RELATIONS.length)}`);
+  await reads(
+    'point query by key',
+    () =>
+      `/v1/facts?entity=${entity()}&relation=${encodeURIComponent(RELATIONS[Math.floor(random() * RELATIONS.length)]!)}`,
+  );
+  await reads('50-fact page, newest', () => '/v1/facts?limit=50&scope=company');
+  await reads(
+    '50-fact page, by source',
+    () =>
+      `/v1/facts?limit=50&source=${encodeURIComponent(`stigmem://bench.example/agent/a${Math.floor(random() * 97)}`)}`,
+  );
+  await reads('conflicts page of 50', () => '/v1/conflicts?limit=50&status=unresolved');
+  await reads(
+    'history of one key',
+    () => `/v1/facts/history?entity=${entity()}&relation=${encodeURIComponent(RELATIONS[0]!)}&limit=50`,
+  );
+  table.add('longest event-loop block during reads', stored, await longestBlock(daemon));
+  await fanOut();
+  await restart();
+}
+
+async function reads(figure: string, path: () => string): Promise<void> {
+  await load(200, 4, () => agent.call('GET', path()));
+  const one = await load(READS, 4, () => agent.call('GET', path()));
+  first[figure] ??= one.p99;
+  table.add(
+    figure,
+    stored,
+    `${rate(one.rate)}, ${latency(one)}`,
+    `p99 at the first size ${ms(first[figure])}`,
+    one.p99 / first[figure],
+  );
+}
+
+/** Time from the answer of a write until the last of a hundred readers has its event. */
+async function fanOut(): Promise<void> {
+  const waiting = new Map<string, () => void>();
+  const counts = new Map<string, number>();
+  const streams = await Promise.all(
+    Array.from(
+      { length: READERS },
+      () =>
+        new Promise<ReturnType<typeof request>>((resolve, reject) => {
+          const stream = request(
+            `${daemon.url}/v1/events`,
+            { headers: { authorization: `Bearer ${daemon.key}` } },
+            (response) => {
+              response.setEncoding('utf8');
+              response.on('data', (text: string) => {
+                for (const [, id] of text.matchAll(/"id":"(bagaa\w+)"/g)) {
+                  const count = (counts.get(id!) ?? 0) + 1;
+                  counts.set(id!, count);
+                  if (count === READERS) waiting.get(id!)?.();
+                }
+              });
+              resolve(stream);
+            },
+          );
+          stream.on('error', reject);
+          stream.end();
+        }),
+    ),
+  );
+  const one = await load(200, 1, async () => {
+    const { id } = (await agent.call('POST', '/v1/facts', fact(stored++))) as { id: string };
+    await new Promise<void>((done) => {
+      waiting.set(id, done);
+      if (counts.get(id) === READERS) done();
+    });
+  });
+  for (const stream of streams) {
+    stream.on('error', () => {});
+    stream.destroy();
+  }
+  table.add('write until 100 event readers have it', stored, latency(one));
+}
+
+/** Start, memory and disk with everything stored so far. */
+async function restart(): Promise<void> {
+  const { home } = daemon;
+  const { store_bytes: before } = (await (await daemon.fetch('/v1/status')).json()) as { store_bytes: number };
+  agent.close();
+  daemon.process.kill('SIGTERM');
+  await new Promise((resolve) => daemon.process.on('exit', resolve));
+  const begin = performance.now();
+  daemon = await startDaemon({
+    home,
+    env: { STIGMESH_API_RATE_LIMIT_READ: '10000000', STIGMESH_API_RATE_LIMIT_WRITE: '10000000' },
+  });
+  table.add('start until ready', stored, ms(performance.now() - begin));
+  agent = new Agent(daemon.url, CONNECTIONS, daemon.key);
+  let cursor: string | null = null;
+  let scanned = 0;
+  const scan = performance.now();
+  do {
+    const page = (await agent.call('GET', `/v1/facts?limit=500${cursor === null ? '' : `&cursor=${cursor}`}`)) as {
+      facts: unknown[];
+      cursor: string | null;
+    };
+    scanned += page.facts.length;
+    cursor = page.cursor;
+  } while (cursor !== null);
+  const seconds = (performance.now() - scan) / 1000;
+  table.add(
+    'full scan by pages of 500',
+    stored,
+    `${rate(scanned / seconds)}, ${scanned.toLocaleString('en')} current facts`,
+  );
+  table.add(
+    'resident memory after the scan',
+    stored,
+    `${((await metric(daemon, 'process_resident_memory_bytes')) / 2 ** 20).toFixed(0)} MiB`,
+  );
+  table.add('longest event-loop block during the scan', stored, await longestBlock(daemon));
+  table.add('disk per fact', stored, `${(before / stored).toFixed(0)} bytes`);
+}
