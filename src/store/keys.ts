@@ -234,6 +234,12 @@ export const quarantineRange = (): KeyRange => prefixRange(TAG.quarantine);
 export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations' | 'rebuilding'): Buffer =>
   join(TAG.meta, Buffer.from(name));
 
+/** Present while the stored views of a relation wait to be computed again. */
+export const recomputeKey = (relation: string): Buffer => join(TAG.meta, Buffer.from(`recompute ${relation}`));
+export const recomputeRange = (): KeyRange => prefixRange(TAG.meta, Buffer.from('recompute '));
+export const recomputeRelationOf = (key: Uint8Array): string =>
+  Buffer.from(key).toString('utf8', 1 + 'recompute '.length);
+
 /** Every table that is derived from the log and can be rebuilt from it (`stigmesh reindex`). */
 export const DERIVED_RANGES: readonly KeyRange[] = [
   prefixRange(TAG.key),

@@ -49,9 +49,17 @@ export interface Store extends Reader {
    * Applies all operations or none. With `durable` they are on disk (fsync) when the promise resolves; without, they
    * survive a crash of the process but not of the machine.
    *
-   * @throws StoreError; nothing was applied then
+   * @throws StoreError; readers see nothing of it then, but see {@link recover}
    */
   batch(ops: readonly StoreOp[], options: { readonly durable: boolean }): Promise<void>;
+  /**
+   * Makes the store writable again after a batch failed, where that is possible by now; to be called before the next
+   * batch. A disk that failed in the middle leaves it open whether the batch is on it: after this, all of it is there or
+   * nothing, and reads tell which. Does nothing in a store that is well.
+   *
+   * @throws StoreError why it cannot be written yet
+   */
+  recover(): Promise<void>;
   snapshot(): Snapshot;
   /** Reclaims the space of overwritten and deleted entries. Slow; reads and writes go on meanwhile. */
   compact(): Promise<void>;

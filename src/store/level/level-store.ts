@@ -2,17 +2,9 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AbstractBatchOperation } from 'abstract-level';
 import { type Iterator as ClassicIterator, ClassicLevel } from 'classic-level';
-import {
-  type Bytes,
-  type Entry,
-  type Reader,
-  type Scan,
-  type ScanOptions,
-  type Snapshot,
-  type Store,
-  StoreError,
-  type StoreOp,
-} from '../store.ts';
+import type { Bytes, Entry, Reader, Scan, ScanOptions, Snapshot, Store, StoreOp } from '../store.ts';
+import { closed, reopened, storeError } from './level-errors.ts';
+import { probeSpace } from './probe.ts';
 
 export interface LevelStoreInit {
   /** Directory of the database; created when missing. */
@@ -21,6 +13,8 @@ export interface LevelStoreInit {
   readonly cacheBytes?: number;
   /** Refuse to create a database where there is none. */
   readonly mustExist?: boolean;
+  /** Milliseconds, for the pauses between attempts to recover. */
+  readonly now?: () => number;
 }
 
 type Db = ClassicLevel<Buffer, Buffer>;
@@ -31,21 +25,150 @@ type LevelIterator = ClassicIterator<Db, Buffer, Buffer>;
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 /** Bytes a scan reads ahead at most per step, whatever the entry count asked for. */
 const SCAN_HIGH_WATER_BYTES = 1024 * 1024;
+/** Pause after a failed attempt to recover, doubled each time up to the longest: every attempt writes megabytes. */
+const RECOVER_PAUSE_MS = 250;
+const LONGEST_RECOVER_PAUSE_MS = 5000;
 
-/** Store on LevelDB (classic-level), embedded: nothing to start, one process at a time. */
+/**
+ * Store on LevelDB (classic-level), embedded: nothing to start, one process at a time.
+ *
+ * LevelDB does not get over a failed write. After a failed fsync or compaction it refuses every write until it is opened
+ * again; after a failed append it goes on, but what follows the torn record in its log is dropped at the next opening.
+ * So after any failed batch this store writes nothing more with that handle, only reads, until {@link recover} has
+ * opened another one.
+ */
 export class LevelStore implements Store {
-  readonly #db: Db;
-  readonly #location: string;
-  readonly #reader: Reader;
+  readonly #init: LevelStoreInit;
+  readonly #now: () => number;
+  /** Undefined while the database is opened again, and for as long as that fails. */
+  #handle: Handle | undefined;
+  /** Why nothing is written until the store has recovered. */
+  #failure: unknown;
+  #recovering: Promise<void> | undefined;
+  #retryAt = 0;
+  #pause = RECOVER_PAUSE_MS;
+  #closed = false;
 
-  private constructor(db: Db, location: string) {
-    this.#db = db;
-    this.#location = location;
-    this.#reader = reader(db);
+  private constructor(handle: Handle, init: LevelStoreInit) {
+    this.#handle = handle;
+    this.#init = init;
+    this.#now = init.now ?? Date.now;
   }
 
   /** @throws StoreError `store_locked`, `store_corrupt`, `store_io` */
   static async open(init: LevelStoreInit): Promise<LevelStore> {
+    return new LevelStore(await Handle.open(init), init);
+  }
+
+  async get(key: Bytes): Promise<Buffer | undefined> {
+    return (this.#handle ?? (await this.#live())).reader.get(key);
+  }
+
+  async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    return (this.#handle ?? (await this.#live())).reader.getMany(keys);
+  }
+
+  scan(options: ScanOptions): Scan {
+    if (this.#handle) return this.#handle.reader.scan(options);
+    return new LaterScan(this.#live().then(({ reader }) => reader.scan(options)));
+  }
+
+  snapshot(): Snapshot {
+    if (this.#handle) return this.#handle.snapshot();
+    // Nothing is written before the database is open again, so the state then is the state of now.
+    const snapshot = this.#live().then((handle) => handle.snapshot());
+    snapshot.catch(() => {});
+    return {
+      get: async (key) => (await snapshot).get(key),
+      getMany: async (keys) => (await snapshot).getMany(keys),
+      scan: (options) => new LaterScan(snapshot.then((live) => live.scan(options))),
+      close: () =>
+        snapshot.then(
+          (live) => live.close(),
+          () => {},
+        ),
+    };
+  }
+
+  async batch(ops: readonly StoreOp[], options: { readonly durable: boolean }): Promise<void> {
+    const handle = this.#handle ?? (await this.#live());
+    if (this.#failure !== undefined) throw this.#failure;
+    try {
+      await handle.batch(ops, options.durable);
+    } catch (error) {
+      if (!this.#closed) this.#failure ??= error;
+      throw error;
+    }
+  }
+
+  recover(): Promise<void> {
+    if (this.#closed) return Promise.reject(closed());
+    if (this.#handle && this.#failure === undefined) return Promise.resolve();
+    this.#recovering ??= this.#recover().finally(() => {
+      this.#recovering = undefined;
+    });
+    return this.#recovering;
+  }
+
+  async compact(): Promise<void> {
+    await (this.#handle ?? (await this.#live())).compact();
+  }
+
+  async size(): Promise<number> {
+    if (this.#closed) throw closed();
+    const { location } = this.#init;
+    let bytes = 0;
+    for (const name of await attempting(readdir(location))) {
+      // Files come and go while LevelDB compacts.
+      bytes += (await stat(join(location, name)).catch(() => ({ size: 0 }))).size;
+    }
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#recovering?.catch(() => {});
+    await this.#handle?.close();
+  }
+
+  /** The handle as soon as there is one. @throws StoreError why there is none */
+  async #live(): Promise<Handle> {
+    await this.recover();
+    return this.#handle ?? Promise.reject(closed());
+  }
+
+  async #recover(): Promise<void> {
+    if (this.#now() < this.#retryAt) throw this.#failure;
+    try {
+      // As long as nothing can be written, the old handle stays: it still reads.
+      await probeSpace(this.#init.location);
+      const old = this.#handle;
+      this.#handle = undefined;
+      await old?.abandon();
+      this.#handle = await Handle.open({ ...this.#init, mustExist: true });
+      this.#failure = undefined;
+      this.#pause = RECOVER_PAUSE_MS;
+    } catch (error) {
+      this.#failure = storeError(error);
+      this.#retryAt = this.#now() + this.#pause;
+      this.#pause = Math.min(2 * this.#pause, LONGEST_RECOVER_PAUSE_MS);
+      throw this.#failure;
+    }
+  }
+}
+
+/** One opening of the database. */
+class Handle {
+  readonly reader: Reader;
+  readonly #db: Db;
+  #abandoned = false;
+
+  private constructor(db: Db) {
+    this.#db = db;
+    this.reader = this.#reader();
+  }
+
+  static async open(init: LevelStoreInit): Promise<Handle> {
     const db: Db = new ClassicLevel<Buffer, Buffer>(init.location, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
@@ -59,26 +182,23 @@ export class LevelStore implements Store {
       // What went wrong is the cause; the error itself only says that the database is not open.
       throw storeError((error as Error).cause ?? error);
     }
-    return new LevelStore(db, init.location);
+    return new Handle(db);
   }
 
-  get(key: Bytes): Promise<Buffer | undefined> {
-    return this.#reader.get(key);
+  async batch(ops: readonly StoreOp[], durable: boolean): Promise<void> {
+    const batch = ops as unknown as AbstractBatchOperation<Db, Buffer, Buffer>[];
+    await attempting(this.#db.batch(batch, { sync: durable }));
   }
 
-  getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    return this.#reader.getMany(keys);
-  }
-
-  scan(options: ScanOptions): Scan {
-    return this.#reader.scan(options);
+  async compact(): Promise<void> {
+    await attempting(this.#db.compactRange(Buffer.alloc(0), Buffer.alloc(1, 0xff)));
   }
 
   snapshot(): Snapshot {
-    const snapshot = attempt(() => this.#db.snapshot());
+    const snapshot = this.#attempt(() => this.#db.snapshot());
     const scans = new Set<Scan>();
     return {
-      ...reader(this.#db, snapshot, scans),
+      ...this.#reader(snapshot, scans),
       async close() {
         // An iterator would go on reading a state that LevelDB no longer keeps for it.
         for (const scan of scans) await scan.close();
@@ -87,81 +207,79 @@ export class LevelStore implements Store {
     };
   }
 
-  async batch(ops: readonly StoreOp[], options: { readonly durable: boolean }): Promise<void> {
-    await attempting(
-      this.#db.batch(ops as unknown as AbstractBatchOperation<Db, Buffer, Buffer>[], { sync: options.durable }),
-    );
-  }
-
-  async compact(): Promise<void> {
-    await attempting(this.#db.compactRange(Buffer.alloc(0), Buffer.alloc(1, 0xff)));
-  }
-
-  async size(): Promise<number> {
-    if (this.#db.status !== 'open') throw closed();
-    let bytes = 0;
-    for (const name of await attempting(readdir(this.#location))) {
-      // Files come and go while LevelDB compacts.
-      bytes += (await stat(join(this.#location, name)).catch(() => ({ size: 0 }))).size;
-    }
-    return bytes;
-  }
-
+  /** Waits for reads under way; scans and snapshots end. */
   close(): Promise<void> {
     return this.#db.close();
   }
-}
 
-function attempt<T>(act: () => T): T {
-  try {
-    return act();
-  } catch (error) {
-    throw storeError(error);
+  /** Closes because another handle takes over, which is what scans and snapshots of this one will say. */
+  abandon(): Promise<void> {
+    this.#abandoned = true;
+    return this.close();
   }
-}
 
-async function attempting<T>(result: Promise<T>): Promise<T> {
-  try {
-    return await result;
-  } catch (error) {
-    throw storeError(error);
-  }
-}
-
-/** @param scans where the scans of a snapshot are kept while they are open */
-function reader(db: Db, snapshot?: LevelSnapshot, scans?: Set<Scan>): Reader {
-  const options = snapshot === undefined ? {} : { snapshot };
-  return {
-    get: (key) => attempting(db.get(key as Buffer, options)),
-    getMany: (keys) => attempting(db.getMany(keys as Buffer[], options)),
-    scan({ gte, lt, reverse = false }) {
-      const iterator = attempt(() => {
-        // classic-level accepts a snapshot that is closed and then reads the newest state.
-        snapshot?.ref();
-        snapshot?.unref();
-        return db.iterator({
-          ...options,
-          gte: gte as Buffer,
-          lt: lt as Buffer,
-          reverse,
-          highWaterMarkBytes: SCAN_HIGH_WATER_BYTES,
+  /** @param scans where the scans of a snapshot are kept while they are open */
+  #reader(snapshot?: LevelSnapshot, scans?: Set<Scan>): Reader {
+    const options = snapshot === undefined ? {} : { snapshot };
+    return {
+      get: (key) => this.#attempting(this.#db.get(key as Buffer, options)),
+      getMany: (keys) => this.#attempting(this.#db.getMany(keys as Buffer[], options)),
+      scan: ({ gte, lt, reverse = false }) => {
+        const iterator = this.#attempt(() => {
+          // classic-level accepts a snapshot that is closed and then reads the newest state.
+          snapshot?.ref();
+          snapshot?.unref();
+          return this.#db.iterator({
+            ...options,
+            gte: gte as Buffer,
+            lt: lt as Buffer,
+            reverse,
+            highWaterMarkBytes: SCAN_HIGH_WATER_BYTES,
+          });
         });
-      });
-      const scan = new LevelScan(iterator, () => scans?.delete(scan));
-      scans?.add(scan);
-      return scan;
-    },
-  };
+        const scan = new LevelScan(
+          iterator,
+          () => scans?.delete(scan),
+          (error) => this.#error(error),
+        );
+        scans?.add(scan);
+        return scan;
+      },
+    };
+  }
+
+  #error(error: unknown): unknown {
+    const known = storeError(error);
+    return this.#abandoned && known.code === 'store_closed' ? reopened(error) : known;
+  }
+
+  #attempt<T>(act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      throw this.#error(error);
+    }
+  }
+
+  async #attempting<T>(result: Promise<T>): Promise<T> {
+    try {
+      return await result;
+    } catch (error) {
+      throw this.#error(error);
+    }
+  }
 }
 
 class LevelScan implements Scan {
   readonly #iterator: LevelIterator;
   readonly #closed: () => void;
+  readonly #error: (error: unknown) => unknown;
   #ended = false;
 
-  constructor(iterator: LevelIterator, closed: () => void) {
+  constructor(iterator: LevelIterator, closed: () => void, error: (error: unknown) => unknown) {
     this.#iterator = iterator;
     this.#closed = closed;
+    this.#error = error;
   }
 
   async next(count: number): Promise<Entry[]> {
@@ -175,7 +293,7 @@ class LevelScan implements Scan {
       }
       if (this.#ended) await this.close();
     } catch (error) {
-      throw storeError(error);
+      throw this.#error(error);
     }
     return entries;
   }
@@ -186,68 +304,32 @@ class LevelScan implements Scan {
   }
 }
 
-function closed(cause?: unknown): StoreError {
-  return new StoreError('store_closed', 'the store is closed', 'the daemon is stopping; try again when it runs', cause);
+/** A scan that begins once the database is open again. */
+class LaterScan implements Scan {
+  readonly #scan: Promise<Scan>;
+
+  constructor(scan: Promise<Scan>) {
+    this.#scan = scan;
+    // Whoever reads it is told; nobody has to.
+    scan.catch(() => {});
+  }
+
+  async next(count: number): Promise<Entry[]> {
+    return (await this.#scan).next(count);
+  }
+
+  async close(): Promise<void> {
+    await this.#scan.then(
+      (scan) => scan.close(),
+      () => {},
+    );
+  }
 }
 
-/** Maps what LevelDB and the operating system say to the codes of this module. */
-export function storeError(error: unknown): StoreError {
-  if (error instanceof StoreError) return error;
-  const { code, cause, message } = error as {
-    code?: string;
-    cause?: { code?: string; message?: string };
-    message: string;
-  };
-  const text = `${message} ${cause?.message ?? ''}`;
-  const codes = [code, cause?.code];
-  if (codes.includes('LEVEL_LOCKED') || /already held by process|lock .*LOCK/i.test(text)) {
-    return new StoreError(
-      'store_locked',
-      'another process has the store open',
-      'stop it, or give this daemon its own home',
-      error,
-    );
+async function attempting<T>(result: Promise<T>): Promise<T> {
+  try {
+    return await result;
+  } catch (error) {
+    throw storeError(error);
   }
-  if (/no space left|ENOSPC|disk quota/i.test(text)) {
-    return new StoreError(
-      'store_full',
-      'no space left on the device of the store',
-      'free space; writes resume by themselves',
-      error,
-    );
-  }
-  if (/read-only file system|EROFS|permission denied|EACCES/i.test(text)) {
-    return new StoreError(
-      'store_readonly',
-      'the store cannot be written',
-      'check mount options and permissions of the data directory',
-      error,
-    );
-  }
-  if (/create_if_missing is false|LOCK: No such file/i.test(text)) {
-    return new StoreError(
-      'store_io',
-      'there is no store at this place',
-      "run 'stigmesh init', or check the data directory",
-      error,
-    );
-  }
-  // A file that should be there and is not, is damage too.
-  if (codes.includes('LEVEL_CORRUPTION') || /corruption|no such file|ENOENT/i.test(text)) {
-    return new StoreError(
-      'store_corrupt',
-      `the store is damaged: ${cause?.message ?? message}`,
-      "stop the daemon and run 'stigmesh verify'",
-      error,
-    );
-  }
-  if (codes.some((name) => name !== undefined && /^LEVEL_(DATABASE|ITERATOR|SNAPSHOT)_NOT_OPEN$/.test(name))) {
-    return closed(error);
-  }
-  return new StoreError(
-    'store_io',
-    `the store failed: ${cause?.message ?? message}`,
-    'check the disk, then restart the daemon',
-    error,
-  );
 }

@@ -60,6 +60,10 @@ export class MemoryStore implements Store {
     if (options.durable) this.#durable = this.#table;
   }
 
+  async recover(): Promise<void> {
+    if (this.#closed) throw closed();
+  }
+
   async compact(): Promise<void> {
     if (this.#closed) throw closed();
   }
