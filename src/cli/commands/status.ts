@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import type { z } from 'zod';
+import type { nodeStatus, wellKnown } from '../../api/schema/records.ts';
+import { CliError } from '../errors.ts';
+import type { Cli } from '../program.ts';
+import { findHolder } from '../running.ts';
+import type { Session } from '../session.ts';
+import { byteCount, counted } from '../text.ts';
+
+type NodeStatus = z.output<typeof nodeStatus>;
+
+export function define(command: Command, cli: Cli): void {
+  command
+    .description('Show what the daemon is and holds, and where everything lies. Exit code 3 when it does not run.')
+    .action(
+      cli.action(async (session) => {
+        const { out } = session;
+        const client = await session.client();
+        let status: NodeStatus;
+        try {
+          status = await client.get<NodeStatus>('/v1/status');
+        } catch (error) {
+          if (error instanceof CliError && error.code === 'daemon_not_running' && !out.json && !out.quiet) {
+            await out.lines(out.record(places(session)));
+          }
+          throw error;
+        }
+        const known = await client.get<z.output<typeof wellKnown>>('/.well-known/stigmem');
+        const holder = await findHolder(session.paths, session.holderWorld);
+        const isOfThisHome = holder?.url === client.url;
+        await out.answer({
+          json: { ...status, url: client.url, pid: isOfThisHome ? holder.pid : null, paths: session.paths },
+          quiet: status.status,
+          human: () =>
+            out.record([
+              [
+                'daemon',
+                `${client.url}  stigmesh ${status.version}${isOfThisHome ? `  pid ${holder.pid} since ${holder.since}` : ''}`,
+              ],
+              ['node', status.peer_id],
+              ['org', `${status.org}  fingerprint ${status.fingerprint}`],
+              ['mesh', known.federation === 'enabled' ? 'on' : 'off'],
+              ['facts', factCounts(status)],
+              ['last write', status.last_commit_at ?? 'never'],
+              ['clock', clock(status)],
+              ['store', `${byteCount(status.store_bytes)}, schema ${status.schema}`],
+              ['work', `${status.write_queue} writes queued, ${counted(status.sse_clients, 'client')} watching`],
+              ['API keys', status.auth === 'required' ? 'required' : 'NOT required: development only'],
+              ...(isOfThisHome || session.options.url === undefined ? places(session) : []),
+            ]),
+        });
+        if (!out.json) for (const warning of status.warnings) out.warn(warning);
+      }),
+    );
+}
+
+function factCounts(status: NodeStatus): string {
+  const conflicts = status.open_conflicts === 0 ? 'no open conflicts' : counted(status.open_conflicts, 'open conflict');
+  return `${status.current_facts} current of ${status.facts}, ${counted(status.statements, 'statement')}, ${conflicts}`;
+}
+
+function clock({ hlc, hlc_ahead_ms }: NodeStatus): string {
+  if (hlc === null) return 'not read yet';
+  return hlc_ahead_ms > 0 ? `HLC ${hlc}, ${hlc_ahead_ms} ms ahead of this machine` : `HLC ${hlc}`;
+}
+
+function places(session: Session): (readonly [string, string])[] {
+  const { paths } = session;
+  return [
+    ['config', session.shownPath(paths.configFile)],
+    ['API key', session.shownPath(paths.apiKeyFile)],
+    ['keys', session.shownPath(paths.keysDir)],
+    ['data', session.shownPath(paths.dataDir)],
+    ['state', session.shownPath(paths.stateDir)],
+  ];
+}

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import type { Writable } from 'node:stream';
+import { type Surroundings, systemSurroundings } from '../config/environment.ts';
+
+/** A stream of the process, or a stand-in. */
+export type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+
+/** Everything the command line takes from outside. */
+export interface World {
+  readonly surroundings: Surroundings;
+  /** Name of the operating system's user; undefined where it has none. */
+  readonly username: string | undefined;
+  readonly version: string;
+  readonly pid: number;
+  readonly platform: NodeJS.Platform;
+  readonly stdin: AsyncIterable<Uint8Array> & { readonly isTTY?: boolean };
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly fetch: typeof fetch;
+  /** Unix milliseconds. */
+  now(): number;
+  /** Milliseconds since the process started. */
+  uptime(): number;
+  /** Calls back on each signal. Returns the way to end it. */
+  onSignal(name: NodeJS.Signals, run: () => void): () => void;
+  /** Sends a signal. @throws NodeJS.ErrnoException ESRCH when there is no such process */
+  kill(pid: number, signal: NodeJS.Signals): void;
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Ends the process without waiting for anything. */
+  exit(code: number): never;
+}
+
+/** The version in package.json, which lies two levels up from here in the sources and in the built package. */
+export function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+export function systemWorld(): World {
+  return {
+    surroundings: systemSurroundings(),
+    username: userName(),
+    version: packageVersion(),
+    pid: process.pid,
+    platform: process.platform,
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    fetch: (input, init) => fetch(input, init),
+    now: () => Date.now(),
+    uptime: () => performance.now(),
+    onSignal(name, run) {
+      process.on(name, run);
+      return () => process.off(name, run);
+    },
+    kill: (pid, signal) => void process.kill(pid, signal),
+    sleep: async (ms, signal) => {
+      const { setTimeout: sleep } = await import('node:timers/promises');
+      await sleep(ms, undefined, signal === undefined ? {} : { signal });
+    },
+    exit: (code) => process.exit(code),
+  };
+}
+
+/** A process may run under a uid that has no name, as containers like to do. */
+function userName(): string | undefined {
+  try {
+    return userInfo().username;
+  } catch {
+    return undefined;
+  }
+}
