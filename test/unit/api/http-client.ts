@@ -1,4 +1,5 @@
 import { type IncomingHttpHeaders, request } from 'node:http';
+import { connect } from 'node:net';
 
 export interface Answer {
   readonly status: number;
@@ -43,5 +44,18 @@ export function send(port: number, { method = 'GET', path, headers = {}, body }:
     );
     outgoing.on('error', reject);
     outgoing.end(raw);
+  });
+}
+
+/** Bytes as they are, and everything that comes back until the connection ends. */
+export function rawRequest(port: number, bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+    let answer = '';
+    socket.on('data', (chunk: Buffer) => {
+      answer += chunk.toString();
+    });
+    socket.on('error', reject);
+    socket.on('close', () => resolve(answer));
   });
 }
