@@ -32,6 +32,7 @@ import {
   decodeLogRecord,
   encodeLogRecord,
   fromJson,
+  type LogRecord,
   type Note,
   type StoredEntry,
   type StoredResolution,
@@ -46,6 +47,11 @@ export type Arrival = { readonly via: 'local' } | { readonly via: 'import' };
 
 /** A statement on its way in: its bytes, and either a signature to check or the key to sign with. */
 export type Candidate = EncodedStatement & { readonly sig?: Uint8Array };
+
+/** What became of a new statement; the record is there once it is signed, before the group is written. */
+export interface Admitted {
+  record: LogRecord | undefined;
+}
 
 export interface AdmissionComponents {
   readonly store: Reader;
@@ -123,16 +129,16 @@ export class Admission {
   /**
    * Adds a checked statement in the writer's turn. Signs it there when it was made here.
    *
-   * @returns true when it was new, false when the log has it already (nothing is written then)
+   * @returns what was added, undefined when the log has it already (nothing is written then)
    * @throws FactError `hlc_ahead`, before anything changed
    */
-  async admit(group: Group, candidate: Candidate, arrival: Arrival, who: Principal): Promise<boolean> {
+  async admit(group: Group, candidate: Candidate, arrival: Arrival, who: Principal): Promise<Admitted | undefined> {
     const { clock, store } = this.#components;
     const { statement, digest } = candidate;
     this.#checkAuthority(candidate, arrival);
     const id = Buffer.from(digest).toString('hex');
     if (group.added.has(id) || (arrival.via !== 'local' && (await store.get(keys.logKey(digest))) !== undefined))
-      return false;
+      return undefined;
     if (arrival.via !== 'local') clock.observe(statement.hlc, this.#init.maxSkewMs);
     group.added.set(id, statement);
     if (isFact(statement)) await this.#addFact(group, statement, digest, id, arrival);
@@ -140,8 +146,9 @@ export class Admission {
     const seq = group.nextSeq(isFact(statement));
     const source = isFact(statement) || isResolution(statement) ? statement.body.source : statement.origin;
     const auditSeq = group.audit({ type: `${statement.kind}_write`, who, fact: digest, source }, false);
+    const admitted: Admitted = { record: undefined };
     const write = (sig: Uint8Array): void => {
-      const record = {
+      const record: LogRecord = {
         seq,
         receivedAt: group.now,
         auditSeq,
@@ -149,12 +156,13 @@ export class Admission {
         sig,
         bytes: candidate.bytes,
       };
+      admitted.record = record;
       group.ops.push({ type: 'put', key: keys.logKey(digest), value: encodeLogRecord(record) });
     };
     group.ops.push({ type: 'put', key: keys.sequenceKey(seq), value: Buffer.from(digest) });
     if (candidate.sig) write(candidate.sig);
     else group.waits.push(signStatement(candidate, this.#components.nodeKey).then(({ sig }) => write(sig)));
-    return true;
+    return admitted;
   }
 
   /** Adds a statement of the log to the derived tables: as it comes in, and again when they are rebuilt. */

@@ -31,7 +31,7 @@ import { NodeError } from './errors.ts';
 import { Idempotency } from './idempotency.ts';
 import { MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
 import { notFound } from './queries.ts';
-import { readFacts } from './reader.ts';
+import { readFacts, StoredFact } from './reader.ts';
 import { decodeLogRecord, type StoredEntry, storedStatement } from './records.ts';
 import type { GardenService } from './services.ts';
 import type { AssertInput, AssertResult, BatchInput, BatchItem, BatchResult, FactView, RetractInput } from './types.ts';
@@ -68,6 +68,8 @@ interface Stated {
   readonly id: string;
   readonly digest: Uint8Array;
   readonly created: boolean;
+  /** The new fact as it stands in the group, once that is durable; absent for one that was there before. */
+  readonly read?: () => FactView;
 }
 
 /** Value of a retraction that names none: no fact states it, so every value of the org on the key is meant. */
@@ -95,27 +97,46 @@ export class Commands {
     options: { readonly idempotencyKey?: string | undefined } = {},
   ): Promise<AssertResult> {
     const checked = this.#check(who, input);
-    const request = options.idempotencyKey === undefined ? NO_REQUEST : requestDigest(input);
-    const stated = await this.#components.writer.submit(
-      1,
-      async (group) => {
-        const remembered = await this.#remembered(group, who, options.idempotencyKey, request);
-        if (remembered) return { digest: parseCid(remembered.ids[0]!).digest, id: remembered.ids[0]!, created: false };
-        await this.#checkSupersedes(checked);
-        const result = await this.state(group, who, checked.body, checked.ext);
-        this.#remember(group, who, options.idempotencyKey, request, [result.id]);
-        return result;
-      },
-      [keyFor(checked)],
-    );
-    const fact = await this.#read(stated.digest);
+    const { idempotencyKey } = options;
+    const request = idempotencyKey === undefined ? NO_REQUEST : requestDigest(input);
+    const { fact, created } = await this.#write(checked, async (group) => {
+      const remembered = await this.#remembered(group, who, idempotencyKey, request);
+      const id = remembered?.ids[0];
+      if (id !== undefined) return { digest: parseCid(id).digest, id, created: false };
+      await this.#checkSupersedes(checked);
+      const stated = await this.state(group, who, checked.body, checked.ext);
+      this.#remember(group, who, idempotencyKey, request, [stated.id]);
+      return stated;
+    });
     const warnings = [...checked.warnings];
-    if (!stated.created && fact.overruled) {
+    if (!created && fact.overruled) {
       warnings.push(
         'this claim lost a conflict and stays hidden; resolve it again or supersede the winner to change that',
       );
     }
-    return { fact, created: stated.created, warnings };
+    return { fact, created, warnings };
+  }
+
+  /** Runs one write and answers with the fact as it stands once that is durable, without reading back what is known. */
+  async #write(
+    checked: Checked,
+    prepare: (group: Group) => Promise<Stated>,
+  ): Promise<{ fact: FactView; created: boolean }> {
+    let fresh: FactView | undefined;
+    const { digest, created } = await this.#components.writer.submit(
+      1,
+      async (group) => {
+        const stated = await prepare(group);
+        if (stated.read) {
+          group.afterCommit.push(() => {
+            fresh = stated.read!();
+          });
+        }
+        return stated;
+      },
+      [keyFor(checked)],
+    );
+    return { fact: fresh ?? (await this.#read(digest)), created };
   }
 
   async assertBatch(who: Principal, input: BatchInput): Promise<BatchResult> {
@@ -175,13 +196,13 @@ export class Commands {
   async retract(who: Principal, input: RetractInput): Promise<AssertResult> {
     const { value = UNNAMED_VALUE, ...rest } = input;
     const checked = this.#check(who, { ...rest, value: { ...value }, confidence: 0 });
-    const stated = await this.#components.writer.submit(1, async (group) => {
+    const { fact, created } = await this.#write(checked, async (group) => {
       const state = await this.#components.views.load(keyFor(checked));
       const named = input.value === undefined ? undefined : valueDigest(checked.body.value);
       if (!this.#ownLive(state, group.now, named)) throw notFound();
       return this.state(group, who, checked.body, checked.ext);
     });
-    return { fact: await this.#read(stated.digest), created: stated.created, warnings: checked.warnings };
+    return { fact, created, warnings: checked.warnings };
   }
 
   /**
@@ -196,14 +217,13 @@ export class Commands {
       const digest = Buffer.from(existing, 'hex');
       return { id: statementId(digest), digest, created: false };
     }
-    const encoded = encodeStatement({
-      ...this.envelope('fact', body.scope, group.now),
-      kind: 'fact' as const,
-      body,
-      ext,
-    });
-    await this.#components.admission.admit(group, encoded, { via: 'local' }, who);
-    return { id: statementId(encoded.digest), digest: encoded.digest, created: true };
+    const statement = { ...this.envelope('fact', body.scope, group.now), kind: 'fact' as const, body, ext };
+    const { digest, ...encoded } = encodeStatement(statement);
+    const admitted = await this.#components.admission.admit(group, { ...encoded, digest }, { via: 'local' }, who);
+    const id = Buffer.from(digest).toString('hex');
+    const read = (): FactView =>
+      new StoredFact(statement, digest, admitted!.record!, state.entries.get(id)!, group.now);
+    return { id: statementId(digest), digest, created: true, read };
   }
 
   /** Adds a statement made by this node in the writer's turn. */

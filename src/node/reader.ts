@@ -8,7 +8,7 @@ import type { FactView } from './types.ts';
 import { keyId, keyOf } from './view-table.ts';
 
 /** A fact assembled from its log record and its view entry. Names that few readers want are computed when asked for. */
-class StoredFact implements FactView {
+export class StoredFact implements FactView {
   readonly statement: FactStatement;
   readonly #digest: Digest;
   readonly #record: LogRecord;

@@ -84,8 +84,8 @@ export class Transfer {
           continue;
         }
         try {
-          const created = await admission.admit(group, item, IMPORT, who);
-          outcomes.push({ status: created ? 'accepted' : 'duplicate', id: statementId(item.digest) });
+          const added = await admission.admit(group, item, IMPORT, who);
+          outcomes.push({ status: added ? 'accepted' : 'duplicate', id: statementId(item.digest) });
         } catch (error) {
           outcomes.push(rejection(error));
         }
