@@ -37,6 +37,11 @@ export class Expiry {
   schedule(group: Group, until: number, state: KeyState, id: string): void {
     const at = Math.max(0, until);
     group.ops.push({ type: 'put', key: keys.expiryKey(at, state.k, Buffer.from(id, 'hex')), value: Buffer.alloc(0) });
+    this.expect(at);
+  }
+
+  /** Takes note of an instant that is being added to the table. */
+  expect(at: number): void {
     this.#next = earlier(this.#next, at);
     this.#scheduled = earlier(this.#scheduled, at);
   }

@@ -103,6 +103,7 @@ export class StigmeshNode {
       store,
       isMany: (entity, relation, of) => cardinality.isMany(entity, relation, of),
       trusts: (of) => of === org,
+      onRevived: (until) => this.#expiry.expect(until),
     });
     this.feed = new CommitFeed({ store, now }, head.seq);
     this.writer = new Writer(

@@ -85,6 +85,8 @@ export interface ViewTableComponents {
   readonly isMany: (entity: string, relation: string, org: string) => boolean;
   /** Whether resolutions of this org are applied here. */
   readonly trusts: (org: string) => boolean;
+  /** Told of an instant (Unix ms) at which something that had expired before will expire again. */
+  readonly onRevived: (until: number) => void;
 }
 
 /**
@@ -203,6 +205,11 @@ export class ViewTable {
       if (moved) {
         if (!isFresh) for (const key of indexRows(state, old, digest)) ops.push({ type: 'del', key });
         for (const key of indexRows(state, next, digest)) ops.push({ type: 'put', key, value: EMPTY });
+      }
+      if (old.state === 'expired' && !isFresh && next.until !== null) {
+        // The clock was set back, and what had expired stands again: it has to expire once more.
+        ops.push({ type: 'put', key: keys.expiryKey(Math.max(0, next.until), state.k, digest), value: EMPTY });
+        this.#components.onRevived(next.until);
       }
       delta.current += Number(to === 'current') - Number(!isFresh && old.state === 'current');
     }

@@ -28,6 +28,8 @@ export interface TestNode {
   readonly init: NodeInit;
   /** Opens another node on the same store, as a restart does. */
   reopen(changes?: Partial<NodeInit>): Promise<StigmeshNode>;
+  /** What every node opened here does once a second. */
+  tick(): void;
 }
 
 export async function openTestNode(
@@ -51,12 +53,20 @@ export async function openTestNode(
     keyMaxAgeDays: 90,
     ...changes,
   };
+  const ticks = new Set<() => void>();
+  const timers = {
+    setInterval: (tick: () => void) => {
+      ticks.add(tick);
+      return tick as { unref?: () => unknown };
+    },
+    clearInterval: (tick: never) => ticks.delete(tick),
+  };
   const open = (more: Partial<NodeInit> = {}): Promise<StigmeshNode> =>
-    StigmeshNode.open(
-      { store, now: clock.now, randomUUID, randomBytes, setInterval: () => ({}), clearInterval: () => {} },
-      { ...init, ...more },
-    );
-  return { node: await open(), store, clock, init, reopen: open };
+    StigmeshNode.open({ store, now: clock.now, randomUUID, randomBytes, ...timers }, { ...init, ...more });
+  const tick = (): void => {
+    for (const one of ticks) one();
+  };
+  return { node: await open(), store, clock, init, reopen: open, tick };
 }
 
 /** A fact to assert, with what a test does not care about filled in. */

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { isFact } from '../../src/facts/index.ts';
+import { reindex } from '../../src/node/maintenance.ts';
+import type { StigmeshNode } from '../../src/node/node.ts';
+import { decodeLogRecord, fromJson, storedStatement } from '../../src/node/records.ts';
+import { EMPTY_HEAD, type Head } from '../../src/node/writer.ts';
+import * as keys from '../../src/store/keys.ts';
+import { forEachSlice, type KeyRange, type Store } from '../../src/store/store.ts';
+
+/** What a sound store holds, for comparison with the last look at it. */
+export interface Soundness {
+  readonly head: Head;
+  /** Digests (hex) of the log, by sequence. */
+  readonly log: ReadonlyMap<string, number>;
+}
+
+/**
+ * Checks that nothing in a store is half there: every log entry has its sequence number and audit entry and the other way
+ * round, the counters equal recounts, no clock reading is above the high-water mark, and a rebuild of every index from
+ * the log changes nothing.
+ *
+ * @param open opens a node on the store; each is stopped before this returns
+ */
+export async function assertSound(store: Store, open: () => Promise<StigmeshNode>): Promise<Soundness> {
+  // Settles what has expired, so that the counters are those of now.
+  const report = await reindex(store, open);
+  assert.equal(report.changed, false, 'the indexes differ from what the log says');
+  const stored = await store.get(keys.metaKey('head'));
+  const head = stored ? fromJson<Head>(stored) : EMPTY_HEAD;
+  const log = new Map<string, number>();
+  let facts = 0;
+  await forEachSlice(store, keys.logRange(), (rows) => {
+    for (const { key, value } of rows) {
+      const digest = Buffer.from(key.subarray(1));
+      const record = decodeLogRecord(value, digest);
+      const statement = storedStatement(record);
+      log.set(digest.toString('hex'), record.seq);
+      if (isFact(statement)) facts += 1;
+      assert.ok(record.auditSeq >= 1 && record.auditSeq <= head.auditSeq, 'an audit number that was never given');
+      assert.ok(head.hlc !== null && statement.hlc <= head.hlc, `${statement.hlc} is above the mark ${head.hlc}`);
+    }
+    return undefined;
+  });
+  const sequence: [string, number][] = [];
+  await forEachSlice(store, keys.sequenceRange(0, Number.MAX_SAFE_INTEGER), (rows) => {
+    for (const { key, value } of rows) sequence.push([value.toString('hex'), keys.sequenceOf(key)]);
+    return undefined;
+  });
+  assert.deepEqual(
+    sequence.map(([, seq]) => seq),
+    Array.from({ length: head.seq }, (_, at) => at + 1),
+    'the sequence has gaps or runs ahead of its counter',
+  );
+  assert.deepEqual(new Map(sequence), new Map([...log].sort(([, a], [, b]) => a - b)));
+  assert.equal(head.statements, log.size);
+  assert.equal(head.facts, facts);
+  const current = await count(
+    store,
+    ...(['local', 'team', 'company', 'public'] as const).map((scope) =>
+      keys.indexRange('scope', keys.STATUS.current, keys.scopeSubject(scope)),
+    ),
+  );
+  const counted = Object.values(head.current).reduce((sum, one) => sum + one, 0);
+  assert.equal(counted, current, 'facts of the current view');
+  assert.equal(head.openConflicts, await count(store, keys.conflictOrderRange('unresolved')));
+  const audits: number[] = [];
+  await forEachSlice(store, keys.auditRange(0, Number.MAX_SAFE_INTEGER), (rows) => {
+    for (const { key } of rows) audits.push(keys.auditSeqOf(key));
+    return undefined;
+  });
+  const first = audits[0] ?? 1;
+  assert.deepEqual(
+    audits,
+    Array.from({ length: head.auditSeq - first + 1 }, (_, at) => first + at),
+  );
+  return { head, log };
+}
+
+async function count(store: Store, ...ranges: readonly KeyRange[]): Promise<number> {
+  let rows = 0;
+  for (const range of ranges) {
+    await forEachSlice(store, range, (entries) => {
+      rows += entries.length;
+      return undefined;
+    });
+  }
+  return rows;
+}
