@@ -56,11 +56,7 @@ class Components {
       io,
     }) as Json;
     for (const [name, definition] of Object.entries(($defs ?? {}) as Json)) this.schemas[name] = relocate(definition);
-    const name = schemaNames.get(schema)?.id;
-    const located = relocate(document) as Json;
-    if (name === undefined) return located;
-    this.schemas[name] = located;
-    return { $ref: `#/components/schemas/${name}` };
+    return relocate(document) as Json;
   }
 }
 
@@ -69,15 +65,12 @@ function relocate(json: unknown): unknown {
   if (Array.isArray(json)) return json.map(relocate);
   if (typeof json !== 'object' || json === null) return json;
   return Object.fromEntries(
-    Object.entries(json)
-      // zod repeats the name as an id, which would re-base the references below it.
-      .filter(([name, value]) => !(name === 'id' && typeof value === 'string'))
-      .map(([name, value]) => [
-        name,
-        name === '$ref' && typeof value === 'string'
-          ? value.replace('#/$defs/', '#/components/schemas/')
-          : relocate(value),
-      ]),
+    Object.entries(json).map(([name, value]) => [
+      name,
+      name === '$ref' && typeof value === 'string'
+        ? value.replace('#/$defs/', '#/components/schemas/')
+        : relocate(value),
+    ]),
   );
 }
 

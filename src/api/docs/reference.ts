@@ -15,7 +15,7 @@ export function httpReference(endpoints: readonly Endpoint[]): string {
     '<p>The same as <a href="/openapi.json">openapi.json</a>, for reading.</p>',
   ];
   for (const [tag, members] of byTag) {
-    parts.push(`<h2 id="${escapeHtml(tag)}">${escapeHtml(tag)}</h2>`);
+    parts.push(`<h2 id="tag-${escapeHtml(tag)}">${escapeHtml(tag)}</h2>`);
     for (const endpoint of members) parts.push(httpEntry(endpoint));
   }
   return parts.join('\n');

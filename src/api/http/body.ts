@@ -60,18 +60,28 @@ function bodyTimeout(ms: number): ApiError {
   );
 }
 
-/** The chunks of an upload; given up when the sender pauses too long. */
+/** The chunks of an upload; given up when the sender pauses too long. @throws ApiError `request_timeout` */
 export async function* uploadChunks(body: Readable, timers: Timers): AsyncIterable<Uint8Array> {
-  const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-  for (;;) {
-    const cancel = timers.after(IMPORT_IDLE_MS, () => body.destroy(bodyTimeout(IMPORT_IDLE_MS)));
-    try {
-      const { done, value } = await chunks.next();
+  // The request outlives this loop: its refusal is still to be answered.
+  const chunks = body.iterator({ destroyOnReturn: false }) as AsyncIterator<Uint8Array>;
+  try {
+    for (;;) {
+      const { done, value } = await withDeadline(chunks.next(), IMPORT_IDLE_MS, timers);
       if (done) return;
       yield value;
-    } finally {
-      cancel();
     }
+  } finally {
+    void chunks.return?.();
+  }
+}
+
+async function withDeadline<T>(work: Promise<T>, ms: number, timers: Timers): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const cancel = timers.after(ms, () => reject(bodyTimeout(ms)));
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    cancel();
   }
 }
 

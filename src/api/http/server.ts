@@ -83,7 +83,7 @@ export class Api {
   /** Listens. @throws ApiStartError */
   async start(): Promise<void> {
     const { host, port, maxConnections } = this.#init;
-    assertBindable(this.#init, this.#components.log);
+    assertBindable(this.#init);
     const app = await this.#build();
     this.#app = app;
     try {

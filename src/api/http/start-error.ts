@@ -1,4 +1,4 @@
-import type { ApiComponents, ApiInit } from '../components.ts';
+import type { ApiInit } from '../components.ts';
 import { isLoopback } from './guard.ts';
 
 export type ApiStartErrorCode = 'remote_bind_refused' | 'port_in_use' | 'port_forbidden' | 'bind_failed';
@@ -17,14 +17,16 @@ export class ApiStartError extends Error {
 }
 
 /**
- * Beyond loopback only on request and never without keys; with a warning even then.
+ * Beyond loopback only on request and never without keys. The configuration refuses the same and warns about what it
+ * allows; this is for whoever embeds the API without it.
  *
  * @throws ApiStartError `remote_bind_refused`
  */
-export function assertBindable(
-  { host, allowRemote, authRequired }: Pick<ApiInit, 'host' | 'allowRemote' | 'authRequired'>,
-  log: Pick<ApiComponents['log'], 'warn'>,
-): void {
+export function assertBindable({
+  host,
+  allowRemote,
+  authRequired,
+}: Pick<ApiInit, 'host' | 'allowRemote' | 'authRequired'>): void {
   const local = isLoopback(host);
   if (!local && !allowRemote) {
     throw new ApiStartError(
@@ -40,8 +42,6 @@ export function assertBindable(
       'set auth.required = true, or api.host = "127.0.0.1"',
     );
   }
-  if (!local) log.warn({ host }, 'the API listens beyond this machine, without TLS of its own');
-  if (!authRequired) log.warn('auth.required = false: every program on this machine can read and write all facts');
 }
 
 export function bindError(error: unknown, host: string, port: number): ApiStartError {

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { z } from 'zod';
 import { canonicalBytes, type JsonObject } from '../../facts/index.ts';
 import type { ExportedStatement, ImportOutcome } from '../components.ts';
@@ -9,6 +10,10 @@ import * as schema from '../schema/records.ts';
 import { base64url } from '../wire.ts';
 import { lines } from './lines.ts';
 import { type Call, type StreamEndpoint, streamEndpoint, type UploadEndpoint } from './operation.ts';
+
+/** Work between two turns of the event loop while lines are read: their bytes, and what any line costs (about 3 ms). */
+const IMPORT_SLICE = 256 * 1024;
+const LINE_WORK = 1024;
 
 /** One line of an export: `{"id":…,"sig":…,"statement":{…}}`; the statement in its canonical form. */
 export function exportLine({ id, sig, bytes }: ExportedStatement): string {
@@ -75,7 +80,13 @@ async function receiveImport(call: Call, body: AsyncIterable<Uint8Array>) {
     chunk = [];
     size = 0;
   };
+  let work = 0;
   for await (const { number, bytes } of lines(body, MAX_IMPORT_LINE_BYTES)) {
+    work += LINE_WORK + (bytes?.length ?? 0);
+    if (work >= IMPORT_SLICE) {
+      work = 0;
+      await turn();
+    }
     if (bytes === null) {
       report.reject(number, 'statement_too_large', `the line is longer than ${MAX_IMPORT_LINE_BYTES} bytes`);
       continue;
