@@ -29,7 +29,13 @@ describe('authentication', () => {
 
   it('refuses keys that are unknown, malformed or sent another way', async () => {
     const { send } = await start();
-    for (const authorization of ['Bearer wrong', 'Bearer', `Basic ${ADMIN_KEY}`, ADMIN_KEY, `Bearer ${'k'.repeat(600)}`]) {
+    for (const authorization of [
+      'Bearer wrong',
+      'Bearer',
+      `Basic ${ADMIN_KEY}`,
+      ADMIN_KEY,
+      `Bearer ${'k'.repeat(600)}`,
+    ]) {
       const answer = await send({ path: '/v1/me', headers: { authorization } }, null);
       assert.equal(answer.status, 401, authorization.slice(0, 20));
       assert.equal(answer.json.detail, 'Invalid or expired API key');
@@ -70,9 +76,9 @@ describe('authentication', () => {
     for (const endpoint of closed) {
       const { access } = endpoint;
       if (access === 'authenticated') continue;
-      const needed = access === 'metrics' ? ['read'] : access;
+      const needed: readonly string[] = access === 'metrics' ? ['read'] : (access as readonly string[]);
       const others = principal().permissions;
-      who = principal([...others].filter((permission) => !(needed as readonly string[]).includes(permission)));
+      who = principal([...others].filter((permission) => !needed.includes(permission)));
       const answer = await send({ method: endpoint.method, path: sample(endpoint) });
       assert.equal(answer.status, 403, endpoint.name);
       assert.equal(answer.json.code, 'permission_denied');
@@ -108,13 +114,10 @@ describe('authentication', () => {
       principal: 'agent:a',
       retry_after: 5,
     });
-    assert.deepEqual([code, typeof type, typeof title, typeof hint, typeof detail], [
-      'rate_limited',
-      'string',
-      'string',
-      'string',
-      'string',
-    ]);
+    assert.deepEqual(
+      [code, typeof type, typeof title, typeof hint, typeof detail],
+      ['rate_limited', 'string', 'string', 'string', 'string'],
+    );
     assert.equal((await read('b')).status, 200, 'another key has its own allowance');
     timers.advance(5_000);
     assert.equal((await read('a')).status, 200);
@@ -173,10 +176,20 @@ describe('logs of the API', () => {
       },
       more: { log },
     });
-    const body = { entity: 'user:secret-1', relation: 'm:secret-2', value: { type: 'string', v: 'secret-3' }, source: 'a:b' };
+    const body = {
+      entity: 'user:secret-1',
+      relation: 'm:secret-2',
+      value: { type: 'string', v: 'secret-3' },
+      source: 'a:b',
+    };
     await send({ method: 'POST', path: '/v1/facts', body });
     await send({ method: 'POST', path: '/v1/facts', body: { ...body, value: 'secret-4' } });
-    await send({ method: 'POST', path: '/v1/facts', body: '{"secret-5', headers: { 'content-type': 'application/json' } });
+    await send({
+      method: 'POST',
+      path: '/v1/facts',
+      body: '{"secret-5',
+      headers: { 'content-type': 'application/json' },
+    });
     await send({ path: '/v1/facts?entity=user:secret-6' });
     await send({ path: '/v1/facts/secret-7' });
     await send({ path: '/v1/facts?api_key=secret-8' });

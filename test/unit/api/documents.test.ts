@@ -39,7 +39,9 @@ describe('OpenAPI document', () => {
         count++;
         ids.add(operation.operationId);
         const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
-        const declared = (operation.parameters ?? []).filter((one: Any) => one.in === 'path').map((one: Any) => one.name);
+        const declared = (operation.parameters ?? [])
+          .filter((one: Any) => one.in === 'path')
+          .map((one: Any) => one.name);
         assert.deepEqual(declared.sort(), inPath.sort(), `${operation.operationId}`);
         assert.ok(operation.summary && Object.keys(operation.responses).length > 1);
       }
@@ -182,7 +184,11 @@ describe('documentation pages', () => {
     ];
     for (const source of hostile) {
       const html = renderMarkdown(source);
-      assert.doesNotMatch(html, /<(?:img|script|b|iframe)\b|href="(?:javascript|data|vbscript):|"onmouseover=/i, source);
+      assert.doesNotMatch(
+        html,
+        /<(?:img|script|b|iframe)\b|href="(?:javascript|data|vbscript):|"onmouseover=/i,
+        source,
+      );
     }
     assert.match(renderMarkdown('[x](https://example.org/a?b=c&d=e)'), /href="https:\/\/example.org\/a\?b=c&amp;d=e"/);
     assert.match(renderMarkdown('| a | b |\n|---|---|\n| 1 | 2 |'), /<table>/);

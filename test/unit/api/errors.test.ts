@@ -47,7 +47,10 @@ describe('problems', () => {
     const detail = (error: Error) => problemOf(error).problem.detail;
     assert.equal(detail(new NodeError('fact_not_found', 'x', 'h')), 'fact not found');
     assert.equal(detail(new NodeError('conflict_resolved', 'x', 'h')), 'conflict already resolved');
-    assert.equal(detail(new NodeError('permission_denied', 'write permission required', 'h')), 'write permission required');
+    assert.equal(
+      detail(new NodeError('permission_denied', 'write permission required', 'h')),
+      'write permission required',
+    );
     assert.deepEqual(detail(new NodeError('instruction_write_required', 'needs it', 'h')), {
       code: 'instruction_write_required',
       message: 'needs it',

@@ -53,7 +53,13 @@ class FakeSink implements EventSink {
   }
 }
 
-const NO_FILTER = { entity: undefined, relation: undefined, relationPrefix: undefined, scope: undefined, source: undefined };
+const NO_FILTER = {
+  entity: undefined,
+  relation: undefined,
+  relationPrefix: undefined,
+  scope: undefined,
+  source: undefined,
+};
 
 describe('event stream', () => {
   let feed: FakeFeed;
@@ -90,7 +96,7 @@ describe('event stream', () => {
     assert.deepEqual(sink.ids, [4]);
     assert.equal(sink.events[0]?.event, 'fact');
     assert.equal(sink.events[0]?.data.seq, 4);
-    assert.equal((sink.events[0]?.data.value as { v: number }).v, 4);
+    assert.equal((sink.events[0]!.data.value as { v: number }).v, 4);
   });
 
   it('resumes after the id it is given, without a gap and without a repeat, then stays live', async () => {
@@ -116,7 +122,10 @@ describe('event stream', () => {
     it(`answers reset to the unknown id ${after.slice(0, 10)} and goes on live`, async () => {
       commit(3);
       await follow({ after });
-      assert.deepEqual(sink.events.map(({ event, id, data }) => [event, id, data.head]), [['reset', 3, 3]]);
+      assert.deepEqual(
+        sink.events.map(({ event, id, data }) => [event, id, data.head]),
+        [['reset', 3, 3]],
+      );
       commit(1);
       await settle();
       assert.deepEqual(sink.ids, [3, 4]);
@@ -224,7 +233,10 @@ describe('event stream', () => {
     sink.drain();
     await settle();
     assert.equal(sink.ids.length, SSE_PAGE * 3 + 500);
-    assert.deepEqual(sink.ids, sink.ids.toSorted((a, b) => a - b));
+    assert.deepEqual(
+      sink.ids,
+      sink.ids.toSorted((a, b) => a - b),
+    );
     timers.advance(SSE_DRAIN_MS * 2);
     assert.equal(sink.destroyed, false, 'the deadline of the past is gone');
   });

@@ -101,7 +101,9 @@ describe('facts over HTTP', () => {
         },
       },
     ]);
-    await send(post({ ...BODY, confidence: 0, scope: 'public', valid_until: null, garden_id: null, attestation: null }));
+    await send(
+      post({ ...BODY, confidence: 0, scope: 'public', valid_until: null, garden_id: null, attestation: null }),
+    );
     assert.equal(seen[1]?.input.confidence, 0);
     assert.equal(seen[1]?.input.scope, 'public');
   });
@@ -135,7 +137,13 @@ describe('facts over HTTP', () => {
   it('refuses bodies that are not strict JSON with 422 json_invalid', async () => {
     const { send } = await asserting();
     const text = JSON.stringify(BODY);
-    for (const body of ['{', `${text.slice(0, -1)},"entity":"user:bob"}`, '{"__proto__":{}}', '[', Buffer.from([0xff])]) {
+    for (const body of [
+      '{',
+      `${text.slice(0, -1)},"entity":"user:bob"}`,
+      '{"__proto__":{}}',
+      '[',
+      Buffer.from([0xff]),
+    ]) {
       const answer = await send({ ...post(body), headers: { 'content-type': 'application/json' } });
       assert.equal(answer.status, 422);
       assert.equal(answer.json.detail[0].type, 'json_invalid');
@@ -147,7 +155,11 @@ describe('facts over HTTP', () => {
 
   it('maps what the node refuses', async () => {
     const cases: [Error, number, unknown][] = [
-      [new FactError('invalid_entity_uri', 'empty authority', 'h', 'entity'), 400, 'invalid_entity_uri: empty authority'],
+      [
+        new FactError('invalid_entity_uri', 'empty authority', 'h', 'entity'),
+        400,
+        'invalid_entity_uri: empty authority',
+      ],
       [new FactError('text_too_large', 'too long', 'h', 'value.v'), 413, 'too long'],
       [new NodeError('garden_not_found', 'x', 'h'), 404, 'garden not found'],
       [new NodeError('garden_forbidden', 'not a member of this garden', 'h'), 403, 'not a member of this garden'],
@@ -329,7 +341,13 @@ describe('facts over HTTP', () => {
       rejected: 1,
       results: [
         { index: 0, status: 'created', fact_id: 'bag1', warnings: ['w'], error: null },
-        { index: 1, status: 'error', fact_id: null, warnings: [], error: { code: 'invalid_value', message: 'm', hint: 'h' } },
+        {
+          index: 1,
+          status: 'error',
+          fact_id: null,
+          warnings: [],
+          error: { code: 'invalid_value', message: 'm', hint: 'h' },
+        },
       ],
       replayed: true,
     });
@@ -373,7 +391,11 @@ describe('facts over HTTP', () => {
     assert.equal((await send({ path: '/v1/conflicts?status=maybe' })).status, 422);
 
     for (const id of ['stigmem:conflict:1', 'stigmem%3Aconflict%3A1']) {
-      const answer = await send({ method: 'POST', path: `/v1/conflicts/${id}/resolve`, body: { winning_fact_id: 'x' } });
+      const answer = await send({
+        method: 'POST',
+        path: `/v1/conflicts/${id}/resolve`,
+        body: { winning_fact_id: 'x' },
+      });
       assert.deepEqual(answer.json, {
         resolution_fact_id: 'bagres',
         conflict_status: 'resolved',

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { endpoints } from '../../../src/api/operations/index.ts';
 import type { Endpoint } from '../../../src/api/operations/operation.ts';
-import { rawRequest } from './http-client.ts';
 import { type Running, start, stopAll } from './fakes.ts';
+import { rawRequest } from './http-client.ts';
 
 /** Every route there is, some there are not, and the pages. Nothing of the services is stubbed: reaching one fails. */
 const ROUTES = [
@@ -80,7 +80,15 @@ describe('loopback guard', () => {
   });
 
   it('accepts the loopback names with and without port, and the configured ones', async () => {
-    const names = ['localhost', 'LOCALHOST:80', 'localhost.', '127.0.0.1', '127.9.8.7:1', '[::1]', '[0:0:0:0:0:0:0:1]:9'];
+    const names = [
+      'localhost',
+      'LOCALHOST:80',
+      'localhost.',
+      '127.0.0.1',
+      '127.9.8.7:1',
+      '[::1]',
+      '[0:0:0:0:0:0:0:1]:9',
+    ];
     for (const host of names) {
       assert.equal((await running.send({ path: '/healthz', headers: { host } })).status, 200, host);
     }
@@ -113,14 +121,23 @@ describe('loopback guard', () => {
   it('lets a person follow a link to the documentation', async () => {
     const headers = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' };
     assert.equal((await running.send({ path: '/docs', headers })).status, 200);
-    assert.equal((await running.send({ path: '/docs', headers: { ...headers, 'sec-fetch-dest': 'iframe' } })).status, 403);
+    assert.equal(
+      (await running.send({ path: '/docs', headers: { ...headers, 'sec-fetch-dest': 'iframe' } })).status,
+      403,
+    );
     assert.equal((await running.send({ path: '/v1/facts', method: 'POST', headers, body: {} })).status, 403);
     assert.equal((await running.send({ path: '/healthz', headers: { 'sec-fetch-site': 'same-origin' } })).status, 200);
     assert.equal((await running.send({ path: '/healthz', headers: { 'sec-fetch-site': 'none' } })).status, 200);
   });
 
   it('reads no body that a form could send: 415 on every route that takes one', async () => {
-    const types = ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/jsonp', ''];
+    const types = [
+      'text/plain',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data; boundary=x',
+      'application/jsonp',
+      '',
+    ];
     for (const { method, path, endpoint } of ROUTES) {
       if (endpoint === undefined || method === 'GET') continue;
       for (const type of types) {
@@ -143,7 +160,10 @@ describe('loopback guard', () => {
       headers: { origin: `http://127.0.0.1:${port}`, 'access-control-request-method': 'POST' },
     });
     assert.equal(answer.status, 405);
-    assert.equal(Object.keys(answer.headers).some((name) => name.startsWith('access-control-')), false);
+    assert.equal(
+      Object.keys(answer.headers).some((name) => name.startsWith('access-control-')),
+      false,
+    );
   });
 
   it('refuses keys in the query string on every route', async () => {

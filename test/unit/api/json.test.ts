@@ -9,7 +9,9 @@ function refused(text: string | Uint8Array, message?: RegExp): void {
   assert.throws(
     () => (typeof text === 'string' ? parseStrictText(text) : parseStrictJson(text)),
     (error) =>
-      error instanceof ApiError && error.code === 'json_invalid' && (message === undefined || message.test(error.message)),
+      error instanceof ApiError &&
+      error.code === 'json_invalid' &&
+      (message === undefined || message.test(error.message)),
     `${String(text).slice(0, 60)} was not refused`,
   );
 }

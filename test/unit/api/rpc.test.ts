@@ -33,14 +33,24 @@ describe('JSON-RPC', () => {
     };
     const { send } = await start(fakes);
     const call = (body: unknown) => send({ method: 'POST', path: '/rpc', body });
-    const byRpc = await call({ jsonrpc: '2.0', id: 7, method: 'fact.assert', params: { ...FACT, idempotency_key: 'k' } });
+    const byRpc = await call({
+      jsonrpc: '2.0',
+      id: 7,
+      method: 'fact.assert',
+      params: { ...FACT, idempotency_key: 'k' },
+    });
     const byHttp = await send({ method: 'POST', path: '/v1/facts', body: FACT, headers: { 'idempotency-key': 'k' } });
     assert.deepEqual(byRpc.json, { jsonrpc: '2.0', result: byHttp.json, id: 7 });
     assert.deepEqual(seen[0], seen[1]);
 
     const params = { garden_slug_or_id: 'g1', entity_uri: 'stigmem://a/user/b', role: 'writer' };
     const role = await call({ jsonrpc: '2.0', id: 'r', method: 'garden.setRole', params });
-    assert.deepEqual(role.json.result, { entity_uri: 'stigmem://a/user/b', role: 'writer', added_by: 'g1', added_at: 'now' });
+    assert.deepEqual(role.json.result, {
+      entity_uri: 'stigmem://a/user/b',
+      role: 'writer',
+      added_by: 'g1',
+      added_at: 'now',
+    });
     const removed = await call({ jsonrpc: '2.0', id: null, method: 'garden.delete', params });
     assert.deepEqual(removed.json, { jsonrpc: '2.0', result: null, id: null });
   });
@@ -134,7 +144,13 @@ describe('JSON-RPC', () => {
       params: { ...FACT, entity },
       ...(id === undefined ? {} : { id }),
     });
-    const answer = await call([item('a:1', 1), item('a:2'), { jsonrpc: '2.0', method: 'nope', id: 2 }, 'x', item('a:3', 3)]);
+    const answer = await call([
+      item('a:1', 1),
+      item('a:2'),
+      { jsonrpc: '2.0', method: 'nope', id: 2 },
+      'x',
+      item('a:3', 3),
+    ]);
     assert.deepEqual(order, ['a:1', 'a:2', 'a:3']);
     assert.deepEqual(
       answer.json.map((one: { id: unknown; error?: { code: number } }) => [one.id, one.error?.code]),
@@ -175,9 +191,12 @@ describe('JSON-RPC', () => {
   });
 
   it('keeps to the key and its allowance, call by call', async () => {
-    const call = await rpc({ facts: { get: async () => ({ fact: factView(), claim: { statements: 1, origins: 1 } }) } }, {
-      rateLimitRead: 12,
-    });
+    const call = await rpc(
+      { facts: { get: async () => ({ fact: factView(), claim: { statements: 1, origins: 1 } }) } },
+      {
+        rateLimitRead: 12,
+      },
+    );
     const get = { jsonrpc: '2.0', id: 1, method: 'fact.get', params: { fact_id: factView().id } };
     const answer = await call([get, get, get]);
     assert.deepEqual(
@@ -196,7 +215,12 @@ describe('JSON-RPC', () => {
     const assertMethod = document.methods.find((method: { name: string }) => method.name === 'fact.assert');
     assert.equal(assertMethod.paramStructure, 'by-name');
     const required = assertMethod.params.filter((param: { required: boolean }) => param.required);
-    assert.deepEqual(required.map((param: { name: string }) => param.name).sort(), ['entity', 'relation', 'source', 'value']);
+    assert.deepEqual(required.map((param: { name: string }) => param.name).sort(), [
+      'entity',
+      'relation',
+      'source',
+      'value',
+    ]);
     assert.ok(assertMethod.errors.some((error: { code: number }) => error.code === -32035));
     assert.ok(assertMethod.errors.every((error: { code: number }) => error.code > -32100 && error.code <= -32000));
     assert.ok(document.components.schemas.AssertedFact.properties.created);

@@ -29,7 +29,10 @@ describe('limits of the server', () => {
 
   it('refuses headers above the limit with 431 and garbage with 400, as problems', async () => {
     const { api } = await start();
-    const long = await rawRequest(api.port, `GET /healthz HTTP/1.1\r\n${HEAD}X: ${'x'.repeat(MAX_HEADER_BYTES)}\r\n\r\n`);
+    const long = await rawRequest(
+      api.port,
+      `GET /healthz HTTP/1.1\r\n${HEAD}X: ${'x'.repeat(MAX_HEADER_BYTES)}\r\n\r\n`,
+    );
     assert.match(long, /^HTTP\/1.1 431 /);
     assert.match(long, /"code":"headers_too_large"/);
     for (const garbage of ['\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'GET\r\n\r\n', 'HELLO there\r\n\r\n']) {
@@ -107,7 +110,10 @@ describe('limits of the server', () => {
     const { json } = await send({ path: '/.well-known/stigmem' }, null);
     assert.equal(json.node_url, api.url);
     assert.equal(json.auth, 'required');
-    assert.equal((await (await start({}, { authRequired: false })).send({ path: '/.well-known/stigmem' })).json.auth, 'none');
+    assert.equal(
+      (await (await start({}, { authRequired: false })).send({ path: '/.well-known/stigmem' })).json.auth,
+      'none',
+    );
   });
 
   it('is ready as long as writes work, and alive in any case', async () => {
