@@ -11,17 +11,12 @@ export function signedMessage(digest: Digest): Uint8Array {
   return Buffer.concat([DOMAIN, digest]);
 }
 
-/** Signs off the event loop (thread pool form of crypto.sign). */
-export function signStatement<S extends Statement>(
-  encoded: EncodedStatement<S>,
-  key: KeyObject,
-): Promise<SignedStatement<S>> {
-  return new Promise((resolve, reject) => {
-    sign(null, signedMessage(encoded.digest), key, (error, sig) => {
-      if (error) reject(error);
-      else resolve({ ...encoded, sig });
-    });
-  });
+/**
+ * Signs at once, about 30 µs. Handing it to the thread pool was measured to cost the event loop more than that: each
+ * job wakes a thread, which on a busy machine takes the loop's own core.
+ */
+export function signStatement<S extends Statement>(encoded: EncodedStatement<S>, key: KeyObject): SignedStatement<S> {
+  return { ...encoded, sig: sign(null, signedMessage(encoded.digest), key) };
 }
 
 /**

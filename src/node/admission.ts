@@ -48,11 +48,6 @@ export type Arrival = { readonly via: 'local' } | { readonly via: 'import' };
 /** A statement on its way in: its bytes, and either a signature to check or the key to sign with. */
 export type Candidate = EncodedStatement & { readonly sig?: Uint8Array };
 
-/** What became of a new statement; the record is there once it is signed, before the group is written. */
-export interface Admitted {
-  record: LogRecord | undefined;
-}
-
 export interface AdmissionComponents {
   readonly store: Reader;
   readonly views: ViewTable;
@@ -132,7 +127,7 @@ export class Admission {
    * @returns what was added, undefined when the log has it already (nothing is written then)
    * @throws FactError `hlc_ahead`, before anything changed
    */
-  async admit(group: Group, candidate: Candidate, arrival: Arrival, who: Principal): Promise<Admitted | undefined> {
+  async admit(group: Group, candidate: Candidate, arrival: Arrival, who: Principal): Promise<LogRecord | undefined> {
     const { clock, store } = this.#components;
     const { statement, digest } = candidate;
     this.#checkAuthority(candidate, arrival);
@@ -146,23 +141,12 @@ export class Admission {
     const seq = group.nextSeq(isFact(statement));
     const source = isFact(statement) || isResolution(statement) ? statement.body.source : statement.origin;
     const auditSeq = group.audit({ type: `${statement.kind}_write`, who, fact: digest, source }, false);
-    const admitted: Admitted = { record: undefined };
-    const write = (sig: Uint8Array): void => {
-      const record: LogRecord = {
-        seq,
-        receivedAt: group.now,
-        auditSeq,
-        receivedFrom: arrival.via === 'local' ? null : arrival.via,
-        sig,
-        bytes: candidate.bytes,
-      };
-      admitted.record = record;
-      group.ops.push({ type: 'put', key: keys.logKey(digest), value: encodeLogRecord(record) });
-    };
+    const { sig } = candidate.sig ? { sig: candidate.sig } : signStatement(candidate, this.#components.nodeKey);
+    const receivedFrom = arrival.via === 'local' ? null : arrival.via;
+    const record: LogRecord = { seq, receivedAt: group.now, auditSeq, receivedFrom, sig, bytes: candidate.bytes };
+    group.ops.push({ type: 'put', key: keys.logKey(digest), value: encodeLogRecord(record) });
     group.ops.push({ type: 'put', key: keys.sequenceKey(seq), value: Buffer.from(digest) });
-    if (candidate.sig) write(candidate.sig);
-    else group.waits.push(signStatement(candidate, this.#components.nodeKey).then(({ sig }) => write(sig)));
-    return admitted;
+    return record;
   }
 
   /** Adds a statement of the log to the derived tables: as it comes in, and again when they are rebuilt. */

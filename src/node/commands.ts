@@ -219,10 +219,9 @@ export class Commands {
     }
     const statement = { ...this.envelope('fact', body.scope, group.now), kind: 'fact' as const, body, ext };
     const { digest, ...encoded } = encodeStatement(statement);
-    const admitted = await this.#components.admission.admit(group, { ...encoded, digest }, { via: 'local' }, who);
+    const record = await this.#components.admission.admit(group, { ...encoded, digest }, { via: 'local' }, who);
     const id = Buffer.from(digest).toString('hex');
-    const read = (): FactView =>
-      new StoredFact(statement, digest, admitted!.record!, state.entries.get(id)!, group.now);
+    const read = (): FactView => new StoredFact(statement, digest, record!, state.entries.get(id)!, group.now);
     return { id: statementId(digest), digest, created: true, read };
   }
 

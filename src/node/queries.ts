@@ -88,26 +88,26 @@ export class Queries {
     try {
       const facts: FactView[] = [];
       let last: MergedRow | undefined;
-      let scanned = 0;
-      let more = true;
-      while (facts.length < query.limit && scanned < MAX_SCANNED) {
-        const want = Math.max(query.limit - facts.length, 16);
+      let ended = false;
+      let leftover = false;
+      for (let scanned = 0; !ended && facts.length < query.limit && scanned < MAX_SCANNED; ) {
+        const want = Math.max(query.limit - facts.length, MIN_READ);
         const rows = await scan.next(want);
-        const found = await readFacts(
-          snapshot,
-          rows.map(({ digest }) => digest),
-          this.#components.now(),
-        );
-        for (let at = 0; at < rows.length && facts.length < query.limit; at++) {
+        ended = rows.length < want;
+        scanned += rows.length;
+        const digests = rows.map(({ digest }) => digest);
+        const found = await readFacts(snapshot, digests, this.#components.now());
+        for (const [at, row] of rows.entries()) {
+          leftover = facts.length === query.limit;
+          if (leftover) break;
+          last = row;
           const fact = found[at];
-          last = rows[at]!;
-          scanned += 1;
           if (fact && prepared.filter(fact)) facts.push(fact);
         }
-        more = rows.length === want || last !== rows.at(-1);
-        if (rows.length < want) break;
       }
-      if (more && facts.length === query.limit && last) more = await hasMore(snapshot, prepared, last);
+      // A page that filled exactly where its rows ended looks one further; one that scanned its fill has more to scan.
+      const full = facts.length === query.limit;
+      const more = leftover || (!ended && (!full || (await scan.next(1)).length > 0));
       return {
         facts,
         cursor: more && last ? cursors.encode(name, { order: last.order, head: newest }) : null,
@@ -305,6 +305,9 @@ export class Queries {
   }
 }
 
+/** Rows read at a time at least: a filter may drop some, and each read costs a hop to a thread. */
+const MIN_READ = 16;
+
 /** Tag, status and subject: what an index key has before its order bytes. */
 const INDEX_PREFIX_BYTES = 1 + 1 + 16;
 
@@ -353,19 +356,6 @@ function shows(include: ReadonlySet<Include>, fact: FactView): boolean {
     case 'retracted':
     case 'retraction':
       return include.has('retracted') || include.has('history');
-  }
-}
-
-async function hasMore(reader: Reader, prepared: Prepared, last: MergedRow): Promise<boolean> {
-  const scan = new MergedScan(
-    reader,
-    prepared.ranges.map((range) => prepared.below(range, last.order)),
-    prepared.toRow,
-  );
-  try {
-    return (await scan.next(1)).length > 0;
-  } finally {
-    await scan.close();
   }
 }
 

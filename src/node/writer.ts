@@ -57,7 +57,7 @@ export class Group {
   readonly notes = new Map<string, readonly PendingNote[]>();
   /** Answers to idempotency keys first used in this group, by name (hex). */
   readonly remembered = new Map<string, Buffer>();
-  /** Work that must end before the batch is written (signatures from the thread pool). */
+  /** Work that must end before the batch is written. */
   readonly waits: Promise<void>[] = [];
   /** Called once the group is durable. */
   readonly afterCommit: (() => void)[] = [];
