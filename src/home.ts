@@ -119,12 +119,11 @@ export async function openHome(options: HomeOptions): Promise<OpenHome> {
     });
     const { store: level, migrated } = opened;
     store = level;
-    const openAgain = (): Promise<StigmeshNode> => openNode(level, identity, options);
     if (await isRebuilding(level)) {
       notice('the last rebuild of the indexes was interrupted; rebuilding them now');
-      await reindex(level, openAgain);
+      await rebuild(level, identity, options);
     }
-    const node = await openAgain();
+    const node = await openNode(level, identity, options);
     return {
       identity,
       store: level,
@@ -148,9 +147,17 @@ export async function openHome(options: HomeOptions): Promise<OpenHome> {
 export function reindexHome(
   options: HomeOptions & { readonly progress?: (done: number) => void },
 ): Promise<ReindexReport> {
-  return withStore(options, (store, identity) =>
-    reindex(store, () => openNode(store, identity, options), options.progress),
-  );
+  return withStore(options, (store, identity) => rebuild(store, identity, options));
+}
+
+/** Time stands still meanwhile: facts that expire between the look before and the rebuild are no difference. */
+function rebuild(
+  store: Store,
+  identity: Identity,
+  options: HomeOptions & { readonly progress?: (done: number) => void },
+): Promise<ReindexReport> {
+  const at = options.now();
+  return reindex(store, () => openNode(store, identity, { ...options, now: () => at }), options.progress);
 }
 
 /**
@@ -164,7 +171,7 @@ export function verifyHome(
     const check: VerifySignature = async (digest, sig, origin) =>
       verifyIndependently(digest, sig, publicKeyFromPeerId(origin));
     const report = await verifyLog(store, check, options);
-    if (report.quarantined > 0) await reindex(store, () => openNode(store, identity, options), options.progress);
+    if (report.quarantined > 0) await rebuild(store, identity, options);
     return report;
   });
 }
