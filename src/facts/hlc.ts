@@ -15,6 +15,11 @@ export function formatHlc(wallMs: number, counter: number): Hlc {
   return `${String(wallMs).padStart(13, '0')}.${String(counter).padStart(3, '0')}`;
 }
 
+/** The last reading of an instant (Unix ms); of one beyond what a reading can say, the first or last there is. */
+export function endOfInstant(unixMs: number): Hlc {
+  return formatHlc(Math.min(MAX_WALL, Math.max(0, unixMs)), MAX_COUNTER);
+}
+
 /** Wall milliseconds of a reading. */
 export function hlcWall(hlc: Hlc): number {
   return Number(hlc.slice(0, 13));

@@ -3,12 +3,12 @@ export { cidText, type Digest, digestHex, parseCid, sha256, sha256Name } from '.
 export { CONFLICT_PREFIX, conflictId, conflictIdBytes } from './conflict.ts';
 export { isFormalUri, normalizeUri, uriAuthority, uriWarnings } from './entity-uri.ts';
 export { FactError, type FactErrorCode } from './errors.ts';
-export { formatHlc, type Hlc, HybridLogicalClock, hlcWall, isHlc } from './hlc.ts';
+export { endOfInstant, formatHlc, type Hlc, HybridLogicalClock, hlcWall, isHlc } from './hlc.ts';
 export { isProtocolRelation, normalizeRelation, relationNamespace, relationWarnings } from './relation.ts';
 export { BASES, type Basis, type FactScope, INTERPRETATIONS, isScope, SCOPES } from './scope.ts';
 export { signedMessage, signStatement, verifyStatement } from './signature.ts';
 export * from './statement.ts';
 export { encodedValue, stigmemDigest } from './stigmem-cid.ts';
-export { formatInstant, parseInstant } from './time.ts';
+export { formatInstant, LAST_INSTANT, parseInstant } from './time.ts';
 export { type FactValue, normalizeValue, VALUE_TYPES, type ValueType, valueDigest } from './value.ts';
 export * from './view.ts';

@@ -38,6 +38,9 @@ function daysInMonth(year: string, month: string): number {
   return y % 4 === 0 && (y % 100 !== 0 || y % 400 === 0) ? 29 : 28;
 }
 
+/** The last instant RFC 3339 can spell, in Unix ms: its years have four digits. */
+export const LAST_INSTANT = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
 /** RFC 3339 UTC with milliseconds: the only spelling this daemon writes. */
 export function formatInstant(unixMs: number): string {
   return new Date(unixMs).toISOString();

@@ -12,6 +12,7 @@ import {
   isFact,
   isResolution,
   type JsonValue,
+  LAST_INSTANT,
   parseCid,
   parseInstant,
   type ResolutionStatement,
@@ -272,7 +273,10 @@ export class Admission {
     const notes = await this.#notes(group, target, keys.NOTE.ttl, entry.org);
     const ttl = notes.sort(compareEntries).at(-1)?.note.ttl;
     if (!ttl || ttl.confidence === 0) return entry.ownUntil;
-    if (ttl.value.type === 'number') return Math.max(0, Math.floor(hlcWall(entry.hlc) + ttl.value.v * 1000));
+    if (ttl.value.type === 'number') {
+      // Any double is a number of seconds, but only so many are an instant that can be stored and spelled.
+      return Math.floor(Math.min(LAST_INSTANT, Math.max(0, hlcWall(entry.hlc) + ttl.value.v * 1000)));
+    }
     return ttl.value.type === 'datetime' ? parseInstant(ttl.value.v, 'value.v') : entry.ownUntil;
   }
 }

@@ -1,7 +1,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { type EncodedStatement, HybridLogicalClock, isHlc } from '../facts/index.ts';
 import * as keys from '../store/keys.ts';
-import type { Store } from '../store/store.ts';
+import { type Store, StoreError } from '../store/store.ts';
 import { Admission } from './admission.ts';
 import { ApiKeys } from './api-keys.ts';
 import { AuditLog } from './audit.ts';
@@ -236,7 +236,7 @@ export class StigmeshNode {
       warnings.push('store.sync is off: an acknowledged write can be lost when the machine fails');
     if (this.#cardinality.pending > 0) warnings.push('views are being recomputed after a change of cardinality');
     const { failure } = this.writer;
-    if (failure !== undefined) warnings.push(`the last write failed: ${(failure as Error).message}`);
+    if (failure !== undefined) warnings.push(`the last write failed: ${reasonOf(failure)}`);
     return {
       peerId: this.#init.peerId,
       org: this.#init.org,
@@ -259,7 +259,7 @@ export class StigmeshNode {
   /** Whether writes work; with the reason when they do not. */
   readiness(): { readonly ready: boolean; readonly reason: string | null } {
     const { failure } = this.writer;
-    return { ready: failure === undefined, reason: failure === undefined ? null : (failure as Error).message };
+    return { ready: failure === undefined, reason: failure === undefined ? null : reasonOf(failure) };
   }
 
   /** Indexes statements of the log again (maintenance.ts); they are neither new nor checked here. */
@@ -282,6 +282,11 @@ export class StigmeshNode {
     await this.lint.stop();
     await this.writer.stop();
   }
+}
+
+/** What may be told of a failure. Messages of the runtime quote what they choked on, and that may be a fact's value. */
+function reasonOf(failure: unknown): string {
+  return failure instanceof StoreError ? failure.message : 'an internal error; see the log of the daemon';
 }
 
 /** Public keys by peer id, decoded once each. */

@@ -4,10 +4,10 @@ import { canonicalBytes, type JsonValue } from '../facts/canonical-json.ts';
 import { sha256 } from '../facts/cid.ts';
 import {
   type Digest,
+  endOfInstant,
   FactError,
   type FactScope,
   factDigest,
-  formatHlc,
   isHlc,
   normalizeRelation,
   normalizeUri,
@@ -234,7 +234,7 @@ export class Queries {
 
   #after(text: string): { hlc?: string; seq?: number } {
     if (isHlc(text)) return { hlc: text };
-    if (/^\d{4}-/.test(text)) return { hlc: formatHlc(Math.max(0, parseInstant(text, 'after')), 999) };
+    if (/^\d{4}-/.test(text)) return { hlc: endOfInstant(parseInstant(text, 'after')) };
     const { cursors } = this.#components;
     try {
       return { seq: cursors.decode('head', text).head };
