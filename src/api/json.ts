@@ -1,14 +1,14 @@
 import { ApiError } from './errors.ts';
-import { MAX_BODY_DEPTH } from './limits.ts';
+import { MAX_BODY_DEPTH, MAX_BODY_MEMBERS, MAX_BODY_VALUES } from './limits.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * JSON from outside, strictly: UTF-8 without a byte order mark, nested at most 64 deep, no member named twice in one
  * object (RFC 8259 section 4 leaves open what that means, so two readers could see two bodies) and none named
- * `__proto__`. Linear in the input, without recursion.
+ * `__proto__`. Linear in the input, without recursion, and what it becomes in memory is bounded by the number of values.
  *
- * @throws ApiError `json_invalid`; its message never quotes the input
+ * @throws ApiError `json_invalid`, `body_too_large` for too many values; their messages never quote the input
  */
 export function parseStrictJson(bytes: Uint8Array): unknown {
   let text: string;
@@ -32,13 +32,14 @@ export function parseStrictText(text: string): unknown {
 }
 
 /**
- * Finds duplicate and forbidden member names and too deep nesting. Whatever is not JSON is left to JSON.parse, which
- * refuses it; until then this only has to stay linear.
+ * Finds duplicate and forbidden member names, too deep nesting and too many values. Whatever is not JSON is left to
+ * JSON.parse, which refuses it; until then this only has to stay linear.
  */
 function checkMembers(text: string): void {
   /** For each open bracket the member names seen so far; null for an array. */
   const open: (Set<string> | null)[] = [];
   let nameNext = false;
+  let values = 0;
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
       case 0x22: {
@@ -53,6 +54,7 @@ function checkMembers(text: string): void {
       case 0x7b:
       case 0x5b: {
         if (open.length >= MAX_BODY_DEPTH) throw invalid(i, `nested deeper than ${MAX_BODY_DEPTH} levels`);
+        if (++values > MAX_BODY_VALUES) throw tooMany(`the body holds more than ${MAX_BODY_VALUES} values`);
         nameNext = text[i] === '{';
         open.push(nameNext ? new Set() : null);
         break;
@@ -63,6 +65,7 @@ function checkMembers(text: string): void {
         nameNext = false;
         break;
       case 0x2c:
+        if (++values > MAX_BODY_VALUES) throw tooMany(`the body holds more than ${MAX_BODY_VALUES} values`);
         nameNext = open.at(-1) instanceof Set;
         break;
     }
@@ -71,10 +74,11 @@ function checkMembers(text: string): void {
 
 /** Index of the closing quote of the string that opens at `start`, or of the last character when it never closes. */
 function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i++) {
-    const char = text.charCodeAt(i);
-    if (char === 0x5c) i++;
-    else if (char === 0x22) return i;
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    // A quote after an odd number of backslashes is one of the string's own.
+    let before = end;
+    while (text.charCodeAt(before - 1) === 0x5c) before--;
+    if ((end - before) % 2 === 0) return end;
   }
   return text.length;
 }
@@ -92,6 +96,11 @@ function checkName(text: string, start: number, end: number, names: Set<string> 
   if (name === '__proto__') throw invalid(start, 'a member is named __proto__');
   if (names.has(name)) throw invalid(start, 'a member is given twice');
   names.add(name);
+  if (names.size > MAX_BODY_MEMBERS) throw tooMany(`an object of the body has more than ${MAX_BODY_MEMBERS} members`);
+}
+
+function tooMany(message: string): ApiError {
+  return new ApiError('body_too_large', message, 'send less at a time');
 }
 
 function invalid(position: number, message: string): ApiError {

@@ -23,6 +23,18 @@ export const STREAM_PIECE_BYTES = 64 * 1024;
 /** Deepest nesting of a request body: facts need 6 levels, the rest is head room for unknown members. */
 export const MAX_BODY_DEPTH = 64;
 
+/**
+ * Values (members and items, at any depth) of one request body. Eight megabytes of `{},{},…` would become hundreds as
+ * objects, and gigabytes as one validation issue each; 1 000 facts with 40 pieces of evidence each stay below.
+ */
+export const MAX_BODY_VALUES = 100_000;
+/** Members of one object of a request body: the largest of ours has some twenty. */
+export const MAX_BODY_MEMBERS = 1000;
+/** Items of one list of a request: the largest batch. What is longer is refused before its items are looked at. */
+export const MAX_LIST_ITEMS = 1000;
+/** Problems named in one answer: a client mends the first ones and asks again. */
+export const MAX_VALIDATION_ISSUES = 50;
+
 /** Session ids are opaque names of a conversation; Stigmem refuses longer ones with `session_id_too_long`. */
 export const MAX_SESSION_ID = 128;
 /** Idempotency keys are UUIDs or digests. */

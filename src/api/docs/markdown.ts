@@ -1,12 +1,9 @@
 import { Marked } from 'marked';
 import { escapeHtml } from './html.ts';
 
-/** Targets a page may link to: pages and places of its own, and the web. */
-const LINK = /^(?:https?:\/\/|#|\/|\.{0,2}\/?[A-Za-z0-9])/;
-
 /**
  * Markdown to HTML for the pages of this package. Raw HTML is shown as text, images become links, links to `x.md`
- * become `/docs/x`.
+ * become `/docs/x`; what a link to another file or scheme says is kept without the link.
  */
 const marked = new Marked({
   gfm: true,
@@ -15,10 +12,10 @@ const marked = new Marked({
       return escapeHtml(text);
     },
     image({ href, text }) {
-      return `<a href="${safeHref(href)}">${escapeHtml(text)}</a>`;
+      return anchor(href, escapeHtml(text));
     },
     link({ href, tokens }) {
-      return `<a href="${safeHref(href)}">${this.parser.parseInline(tokens)}</a>`;
+      return anchor(href, this.parser.parseInline(tokens));
     },
     heading({ tokens, depth, text }) {
       return `<h${depth} id="${escapeHtml(slug(text))}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
@@ -35,9 +32,10 @@ export function titleOf(source: string, fallback: string): string {
   return /^# +(.+)$/m.exec(source)?.[1]?.replaceAll('`', '').trim() ?? fallback;
 }
 
-function safeHref(href: string): string {
-  if (!LINK.test(href) || (/^[a-z][a-z0-9+.-]*:/i.test(href) && !/^https?:/i.test(href))) return '#';
-  return escapeHtml(href.replace(/^(?:\.\/)?([A-Za-z0-9-]+)\.md(?=$|#)/, '/docs/$1'));
+function anchor(href: string, html: string): string {
+  const page = /^(?:\.\/)?([A-Za-z0-9-]+)\.md(#[^\s]*)?$/.exec(href);
+  const target = page === null ? href : `/docs/${page[1]}${page[2] ?? ''}`;
+  return /^(?:https?:\/\/|#|\/(?!\/))/i.test(target) ? `<a href="${escapeHtml(target)}">${html}</a>` : html;
 }
 
 /** Anchor of a heading, as the usual hosts of markdown make it. */

@@ -3,6 +3,7 @@ import { SCOPES } from '../../facts/index.ts';
 import { NodeError } from '../../node/errors.ts';
 import { ApiError, type ValidationIssue } from '../errors.ts';
 import { parseStrictText } from '../json.ts';
+import { MAX_LIST_ITEMS, MAX_VALIDATION_ISSUES } from '../limits.ts';
 import type { Place } from '../problem.ts';
 
 /**
@@ -67,15 +68,40 @@ export interface ValidateOptions {
   readonly scopeSentence?: boolean | undefined;
 }
 
-/** Checked input. @throws ApiError `validation_failed`, NodeError `invalid_query` for a scope (see options) */
+/**
+ * Checked input. The error names the first problems; see MAX_VALIDATION_ISSUES.
+ *
+ * @throws ApiError `validation_failed`; NodeError `batch_too_large`, `invalid_query` for a scope (see options)
+ */
 export function validate<S extends z.ZodType>(schema: S, input: unknown, options: ValidateOptions): z.output<S> {
+  assertListLengths(schema, input);
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const issues = result.error.issues;
   if (options.scopeSentence && issues.some(({ path, code }) => path[0] === 'scope' && code === 'invalid_value')) {
     throw new NodeError('invalid_query', `scope must be one of ${SCOPES.join(', ')}`, 'leave scope out for all scopes');
   }
-  throw validationError(issues.map((issue) => describe(issue, input, options.place)));
+  throw validationError(
+    issues.slice(0, MAX_VALIDATION_ISSUES).map((issue) => describe(issue, input, options.place)),
+  );
+}
+
+/**
+ * A list too long for any use is refused before its items are looked at: each wrong one would be an issue of its own.
+ *
+ * @throws NodeError `batch_too_large`
+ */
+function assertListLengths(schema: z.ZodType, input: unknown): void {
+  if (!(schema instanceof z.ZodObject) || typeof input !== 'object' || input === null) return;
+  for (const [name, member] of Object.entries(schema.shape)) {
+    const list = Object.hasOwn(input, name) ? (input as Record<string, unknown>)[name] : undefined;
+    if (!Array.isArray(list) || list.length <= MAX_LIST_ITEMS || !(unwrap(member) instanceof z.ZodArray)) continue;
+    throw new NodeError(
+      'batch_too_large',
+      `${name} has ${list.length} items, the limit is ${MAX_LIST_ITEMS}`,
+      'send several requests',
+    );
+  }
 }
 
 export function validationError(issues: readonly ValidationIssue[]): ApiError {

@@ -177,6 +177,7 @@ describe('documentation pages', () => {
       '[a](vbscript:x)',
       '![a](https://evil.example/x.png)',
       '[a](<java\nscript:x>)',
+      '[a](//evil.example)',
       '<a href="javascript:x">a</a>',
       '[a](https://x.example/"onmouseover="alert(1))',
       '# <b onclick=x>h</b>',
@@ -186,11 +187,13 @@ describe('documentation pages', () => {
       const html = renderMarkdown(source);
       assert.doesNotMatch(
         html,
-        /<(?:img|script|b|iframe)\b|href="(?:javascript|data|vbscript):|"onmouseover=/i,
+        /<(?:img|script|b|iframe)\b|href="(?:javascript|data|vbscript):|href="\/\/|"onmouseover=/i,
         source,
       );
     }
     assert.match(renderMarkdown('[x](https://example.org/a?b=c&d=e)'), /href="https:\/\/example.org\/a\?b=c&amp;d=e"/);
+    assert.equal(renderMarkdown('[facts](../spec/facts.md)'), '<p>facts</p>\n');
+    assert.match(renderMarkdown('[b](./b.md)'), /href="\/docs\/b"/);
     assert.match(renderMarkdown('| a | b |\n|---|---|\n| 1 | 2 |'), /<table>/);
     assert.match(renderMarkdown('## Two words'), /<h2 id="two-words">/);
   });
