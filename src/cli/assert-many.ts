@@ -2,7 +2,7 @@ import { pipe } from 'it-pipe';
 import type { z } from 'zod';
 import type { batchResponse } from '../api/schema/facts.ts';
 import { type AssertOptions, terms } from './commands/assert.ts';
-import { CliError, usage } from './errors.ts';
+import { CliError, ProblemError, usage } from './errors.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { BATCH_BYTES, BATCH_FACTS, MAX_LISTED_REFUSALS } from './limits.ts';
 import { inGroups, type Line, readSource, splitLines } from './lines.ts';
@@ -44,13 +44,17 @@ export async function assertMany(session: Session, file: string, options: Assert
       for await (const group of options.atomic ? onlyOne(groups) : groups) {
         batches += 1;
         const key = options.idempotencyKey;
-        const answer = await client.post<BatchResponse>(
-          '/v1/facts/batch',
-          { facts: group.map(({ fact }) => fact), atomic: options.atomic ?? false },
-          // Each batch is a request of its own, so each has a key of its own; a repeat of the command has the same ones.
-          { bulk: true, headers: { 'idempotency-key': key && batches > 1 ? `${key}/${batches}` : key } },
+        const body = { facts: group.map(({ fact }) => fact), atomic: options.atomic ?? false };
+        // Each batch is a request of its own, so each has a key of its own; a repeat of the command has the same ones.
+        const headers = { 'idempotency-key': key && batches > 1 ? `${key}/${batches}` : key };
+        const answer = client.post<BatchResponse>('/v1/facts/batch', body, { bulk: true, headers });
+        add(
+          totals,
+          group,
+          await answer.catch((error: unknown) => {
+            throw withLines(error, group, totals.accepted);
+          }),
         );
-        add(totals, group, answer);
         out.progress(`${totals.accepted + totals.rejected} facts sent`);
       }
     },
@@ -111,6 +115,14 @@ async function* onlyOne(groups: AsyncIterable<Item[]>): AsyncGenerator<Item[]> {
     first = group;
   }
   if (first !== undefined) yield first;
+}
+
+/** A batch in which a line is no fact at all is refused as a whole: says which line, where the daemon counts facts. */
+function withLines(error: unknown, group: readonly Item[], before: number): unknown {
+  if (!(error instanceof ProblemError) || !/\bfacts\.\d+/.test(error.message)) return error;
+  const message = error.message.replace(/\bfacts\.(\d+)\.?/g, (_, at) => `line ${group[Number(at)]?.line}: `);
+  const hint = `correct it and repeat: the ${counted(before, 'fact')} before this batch are stored, and repeating is safe`;
+  return new ProblemError({ code: error.code, message, hint, status: error.status });
 }
 
 function add(totals: Totals, group: readonly Item[], answer: BatchResponse): void {

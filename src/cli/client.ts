@@ -146,12 +146,15 @@ export class Client {
     return new ProblemError({
       code,
       message: extra !== null && response.status === 429 ? `${message} (try again in ${extra} s)` : message,
-      hint: response.status === 401 ? this.#keyHint() : typeof hint === 'string' ? hint : 'see the log of the daemon',
+      hint: this.#hintFor(response.status, code, hint),
       status: response.status,
     });
   }
 
-  #keyHint(): string {
+  /** The daemon's hint, except where it speaks of requests to somebody who typed a command. */
+  #hintFor(status: number, code: string, hint: unknown): string {
+    if (code === 'validation_failed') return 'correct what is named here; --help says what the command takes';
+    if (status !== 401) return typeof hint === 'string' ? hint : 'see the log of the daemon';
     return this.#init.key === undefined
       ? 'no API key was sent: name one in STIGMESH_API_KEY_FILE, or use the home of this daemon (--home)'
       : 'the API key does not belong to this daemon, has expired or was revoked: check --home, STIGMESH_API_KEY and STIGMESH_API_KEY_FILE';
@@ -185,7 +188,7 @@ export class Client {
         'start it with: stigmesh start (in a clone: npm start)',
       );
     }
-    const reason = code ?? (error as Error).message;
+    const reason = code ?? ((error as Error).cause as Error | undefined)?.message ?? (error as Error).message;
     return new CliError(
       'daemon_unreachable',
       `the connection to ${this.url} broke (${reason})`,

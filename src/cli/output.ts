@@ -25,7 +25,7 @@ export interface OutputInit {
 export interface Answer {
   readonly json: unknown;
   /** The one value, or one a line. */
-  readonly quiet: string | readonly string[];
+  readonly quiet: string | readonly string[] | (() => readonly string[]);
   readonly human: () => readonly string[];
 }
 
@@ -74,7 +74,10 @@ export class Output {
   /** Answers in the form that was asked for. */
   async answer({ json, quiet, human }: Answer): Promise<void> {
     if (this.init.json) return this.writeJson(json);
-    if (this.init.quiet) return this.lines(typeof quiet === 'string' ? [printable(quiet)] : quiet.map(printable));
+    if (this.init.quiet) {
+      const values = typeof quiet === 'function' ? quiet() : typeof quiet === 'string' ? [quiet] : quiet;
+      return this.lines(values.map(printable));
+    }
     return this.lines(human());
   }
 

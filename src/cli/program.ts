@@ -17,7 +17,6 @@ export type Action<O> = (
 
 /** What the definitions of commands need of the program. */
 export interface Cli {
-  readonly version: string;
   /** Wraps an action for commander. */
   action<O extends object>(run: Action<O>): (this: Command, ...args: unknown[]) => Promise<void>;
   /** The whole tree, every command defined. */
@@ -84,20 +83,34 @@ function sentence(summary: string): string {
   return `${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
 }
 
-/** Runs one command line. Never throws; what went wrong is on stderr and in the exit code. */
-export async function run(world: World, argv: readonly string[]): Promise<ExitCode> {
-  let exitCode: ExitCode = EXIT.ok;
-  const cli: Cli = {
-    version: world.version,
-    fullProgram: () => buildProgram(world, () => true, cli),
+/** Every command defined: for completions and documentation. */
+export function fullProgram(world: World): Promise<Command> {
+  return buildProgram(
+    world,
+    () => true,
+    makeCli(world, () => {}),
+  );
+}
+
+function makeCli(world: World, ended: (code: ExitCode) => void): Cli {
+  return {
+    fullProgram: () => fullProgram(world),
     action: (action) =>
       async function (this: Command, ...given) {
         // Commander passes the declared arguments, then the options, then the command.
         const args = given.slice(0, -2) as (string | undefined)[];
         const session = new Session(world, this.optsWithGlobals<GlobalOptions>());
-        exitCode = (await action(session, args, this.opts(), this)) ?? EXIT.ok;
+        ended((await action(session, args, this.opts(), this)) ?? EXIT.ok);
       },
   };
+}
+
+/** Runs one command line. Never throws; what went wrong is on stderr and in the exit code. */
+export async function run(world: World, argv: readonly string[]): Promise<ExitCode> {
+  let exitCode: ExitCode = EXIT.ok;
+  const cli = makeCli(world, (code) => {
+    exitCode = code;
+  });
   try {
     const program = await buildProgram(world, (name) => argv.includes(name), cli);
     if (argv.length === 0) program.outputHelp();

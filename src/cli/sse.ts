@@ -39,14 +39,17 @@ export async function* readEvents(source: AsyncIterable<Uint8Array>, state: SseS
         continue;
       }
       size += line.length;
+      if (size > MAX_EVENT_BYTES) throw tooLarge();
       const [, name, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
       if (name === 'event') event = value;
       else if (name === 'data') data.push(value);
       else if (name === 'id' && !value.includes('\0')) id = value;
     }
     buffer = buffer.slice(start);
-    if (size + buffer.length > MAX_EVENT_BYTES) {
-      throw new CliError('answer_too_large', 'an event of the stream is larger than events are', 'check --url');
-    }
+    if (size + buffer.length > MAX_EVENT_BYTES) throw tooLarge();
   }
+}
+
+function tooLarge(): CliError {
+  return new CliError('answer_too_large', 'an event of the stream is larger than events are', 'check --url');
 }

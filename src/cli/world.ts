@@ -44,7 +44,10 @@ export function systemWorld(): World {
     version: packageVersion(),
     pid: process.pid,
     platform: process.platform,
-    stdin: process.stdin,
+    // Only when somebody reads it: opening it costs time, and a pipe may be meant for whoever comes next.
+    get stdin() {
+      return process.stdin;
+    },
     stdout: process.stdout,
     stderr: process.stderr,
     fetch: (input, init) => fetch(input, init),

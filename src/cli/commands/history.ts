@@ -34,7 +34,7 @@ export function define(command: Command, cli: Cli): void {
         const page = await collectPages(read, 'facts', { ...options, progress: (text) => out.progress(text) });
         await out.answer({
           json: page,
-          quiet: page.facts.map((fact) => valueText(fact.value)),
+          quiet: () => page.facts.map((fact) => valueText(fact.value)),
           human: () => factTable(out, page.facts),
         });
         if (!out.json && !out.quiet) pageNote(out, page.facts.length, 'statement', page.cursor);

@@ -76,7 +76,7 @@ export function define(command: Command, cli: Cli): void {
         }
         await out.answer({
           json: page,
-          quiet: page.facts.map((fact) => valueText(fact.value)),
+          quiet: () => page.facts.map((fact) => valueText(fact.value)),
           human: () => factTable(out, page.facts),
         });
         if (!out.json && !out.quiet) pageNote(out, page.facts.length, 'fact', page.cursor);
