@@ -12,7 +12,8 @@ export function normalizeRelation(text: string): string {
   if (!text.isWellFormed()) {
     throw new FactError('lone_surrogate', 'relation holds a lone surrogate', 'send well-formed Unicode', 'relation');
   }
-  const relation = text.trim().normalize('NFC');
+  // Normalising can shrink a text, but not by that much; a megabyte is not worth normalising to find out.
+  const relation = text.length > 4 * MAX_RELATION_BYTES ? text : text.trim().normalize('NFC');
   const problem =
     relation === ''
       ? 'is empty'

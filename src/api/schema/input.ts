@@ -81,9 +81,7 @@ export function validate<S extends z.ZodType>(schema: S, input: unknown, options
   if (options.scopeSentence && issues.some(({ path, code }) => path[0] === 'scope' && code === 'invalid_value')) {
     throw new NodeError('invalid_query', `scope must be one of ${SCOPES.join(', ')}`, 'leave scope out for all scopes');
   }
-  throw validationError(
-    issues.slice(0, MAX_VALIDATION_ISSUES).map((issue) => describe(issue, input, options.place)),
-  );
+  throw validationError(issues.slice(0, MAX_VALIDATION_ISSUES).map((issue) => describe(issue, input, options.place)));
 }
 
 /**
