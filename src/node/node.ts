@@ -8,6 +8,7 @@ import { AuditLog } from './audit.ts';
 import { Cardinality } from './cardinality.ts';
 import { Commands } from './commands.ts';
 import { Conflicts } from './conflicts.ts';
+import { DerivedFacts } from './derived.ts';
 import { Expiry } from './expiry.ts';
 import { FactScan } from './fact-scan.ts';
 import { CommitFeed, DurableCursors } from './feed.ts';
@@ -153,6 +154,7 @@ export class StigmeshNode {
       head: head_,
       settle,
     });
+    const derived = new DerivedFacts({ store, queries, conflicts: this.conflicts });
     this.cursors = new DurableCursors({ store, writer });
     this.transfer = new Transfer({ store, admission, writer });
     this.audit = new AuditLog({
@@ -175,8 +177,8 @@ export class StigmeshNode {
       assert: (who, input, options) => commands.assert(who, input, options),
       assertBatch: (who, input) => commands.assertBatch(who, input),
       retract: (who, input) => commands.retract(who, input),
-      query: (who, query) => queries.query(who, query),
-      get: (who, id) => queries.get(who, id),
+      query: async (who, query) => (await derived.query(who, query)) ?? queries.query(who, query),
+      get: (who, id) => derived.orElse(who, id, () => queries.get(who, id)),
       history: (who, query) => queries.query(who, { ...query, include: ['history'] }),
       provenance: (who, id) => queries.provenance(who, id),
       verifyCid: (who, id) => queries.verifyCid(who, id),

@@ -75,6 +75,13 @@ describe('node: facts', () => {
     const resolved = await t.node.conflicts.get(who, conflicts[0]!.id);
     assert.equal(resolved.status, 'resolved');
     assert.equal(resolved.resolvedBy, resolutionId);
+    const { fact: asFact } = await t.node.facts.get(who, resolutionId);
+    assert.equal(asFact.statement.body.value.v, resolved.id);
+    assert.deepEqual(values(await query({ entity: resolved.id, relation: 'stigmem:conflict:status' })), ['resolved']);
+    const [between] = (await query({ entity: resolved.id, relation: 'stigmem:conflict:between' })).facts;
+    assert.equal(between!.statement.body.value.v, `${resolved.factA.id} ${resolved.factB.id}`);
+    assert.equal((await t.node.facts.get(who, between!.id)).fact.id, between!.id);
+    await rejectsWith(t.node.facts.assert(who, fact({ entity: resolved.id })), 'reserved_entity');
     assert.equal((await t.node.status()).openConflicts, 0);
     await rejectsWith(
       t.node.conflicts.resolve(who, conflicts[0]!.id, { winning_fact_id: conflicts[0]!.factA.id }),
