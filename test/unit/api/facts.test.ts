@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import { MAX_LIST_ITEMS, MAX_VALIDATION_ISSUES } from '../../../src/api/limits.ts';
 import { endpoints } from '../../../src/api/operations/index.ts';
 import { FactError, normalizeValue } from '../../../src/facts/index.ts';
 import { NodeError } from '../../../src/node/errors.ts';
@@ -358,6 +359,15 @@ describe('facts over HTTP', () => {
     const second = await batch({ facts: [BODY, { ...BODY, scope: 'x' }] });
     assert.deepEqual(second.json.detail[0].loc, ['body', 'facts', 1, 'scope']);
     assert.equal((await batch({ facts: [] })).status, 422);
+  });
+
+  it('refuses lists too long for any use at once, and names the first problems of a long one only', async () => {
+    const { send } = await start({}, { bodyLimit: 1024 * 1024 });
+    const batch = (facts: unknown[]) => send({ method: 'POST', path: '/v1/facts/batch', body: { facts } });
+    const long = await batch(Array(MAX_LIST_ITEMS + 1).fill({}));
+    assert.deepEqual([long.status, long.json.code], [413, 'batch_too_large']);
+    const wrong = await batch(Array(MAX_LIST_ITEMS).fill({}));
+    assert.deepEqual([wrong.status, wrong.json.detail.length], [422, MAX_VALIDATION_ISSUES]);
   });
 
   it('resolves conflicts by their raw id, colons and all', async () => {

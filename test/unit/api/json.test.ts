@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { ApiError } from '../../../src/api/errors.ts';
 import { parseStrictJson, parseStrictText } from '../../../src/api/json.ts';
-import { MAX_BODY_DEPTH } from '../../../src/api/limits.ts';
+import { MAX_BODY_DEPTH, MAX_BODY_MEMBERS, MAX_BODY_VALUES } from '../../../src/api/limits.ts';
 import { stringify } from '../../../src/api/stringify.ts';
 
 function refused(text: string | Uint8Array, message?: RegExp): void {
@@ -77,6 +77,22 @@ describe('strict JSON', () => {
     refused(nested(MAX_BODY_DEPTH + 1), /deeper/);
     refused('{"a":'.repeat(1_000_000), /deeper/);
     assert.ok(parseStrictText(`["${'['.repeat(1000)}"]`), 'brackets in strings are text');
+  });
+
+  it('refuses more values than a request needs, and objects with too many members, with 413', () => {
+    const tooLarge = (text: string) =>
+      assert.throws(
+        () => parseStrictText(text),
+        (error) => error instanceof ApiError && error.code === 'body_too_large',
+      );
+    const list = (count: number) => `[${Array(count).fill('0').join(',')}]`;
+    assert.ok(parseStrictText(list(MAX_BODY_VALUES)));
+    tooLarge(list(MAX_BODY_VALUES + 1));
+    tooLarge(`[${'{},'.repeat(MAX_BODY_VALUES)}`);
+    const object = (count: number) =>
+      JSON.stringify(Object.fromEntries([...Array(count).keys()].map((i) => [`m${i}`, 0])));
+    assert.ok(parseStrictText(object(MAX_BODY_MEMBERS)));
+    tooLarge(object(MAX_BODY_MEMBERS + 1));
   });
 
   it('refuses what is not UTF-8, a byte order mark, and nothing at all', () => {
