@@ -111,9 +111,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     throw error;
   }
   const { url } = api;
-  for (const warning of loaded.warnings) log.warn(warning);
-  const { facts, schema } = await node.status();
-  log.info({ event: 'ready', url, peer_id: identity.peerId, org: config.org.authority, facts }, 'ready');
+  const { facts, schema, warnings } = await node.status();
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     log.info({ event: 'stopping' }, 'stopping');
@@ -132,7 +130,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     durable: config.store.sync,
     mesh: MESH_OFF,
     migrated: home.migrated,
-    warnings: loaded.warnings,
+    warnings: [...loaded.warnings, ...warnings],
     stop: () => {
       stopped ??= stop();
       return stopped;

@@ -24,8 +24,13 @@ export async function runDaemon(
     const { format } = loaded.config.log;
     const hasSummary = isPretty || (Boolean(world.stdout.isTTY) && format !== 'json' && !out.json);
     const log = await makeLog(session, loaded, isPretty, hasSummary ? world.stderr : world.stdout);
+    // On one screen, the records of the start would say what the summary says.
+    const isOneScreen = hasSummary && Boolean(world.stderr.isTTY) && log.level === 'info';
+    if (isOneScreen) log.level = 'warn';
     const daemon = await startDaemon({ ...options, loaded, log });
+    if (isOneScreen) log.level = 'info';
     if (hasSummary) await out.lines(summary(session, daemon, created));
+    else announce(log, daemon);
     const stopReloading = world.onSignal('SIGHUP', () => void reload(session, daemon, flags, log));
     try {
       await signals.asked;
@@ -57,6 +62,13 @@ async function makeLog(
     init,
     pretty({ destination: stream, colorize, translateTime: 'HH:MM:ss', ignore: 'pid,hostname', singleLine: true }),
   );
+}
+
+/** The same for those who read the log: the record by which scripts know that the daemon serves, and where. */
+function announce(log: Logger, { url, peerId, org, facts, migrated, warnings }: Daemon): void {
+  for (const step of migrated) log.info({ event: 'migrated' }, step);
+  for (const warning of warnings) log.warn(warning);
+  log.info({ event: 'ready', url, peer_id: peerId, org, facts }, 'ready');
 }
 
 /** The lines of product.md. */

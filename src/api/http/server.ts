@@ -7,12 +7,20 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify';
+import type { Bindings, ChildLoggerOptions, Logger } from 'pino';
 import type { ApiComponents, ApiInit } from '../components.ts';
 import { Dispatcher, stoppingError } from '../dispatch.ts';
 import { DocumentationSite } from '../docs/site.ts';
 import { openApiDocument, openRpcDocument } from '../documents.ts';
 import { ApiError } from '../errors.ts';
-import { CONNECTION_CHECK_MS, HEADERS_TIMEOUT_MS, KEEP_ALIVE_MS, MAX_HEADER_BYTES, MAX_PATH_PARAM } from '../limits.ts';
+import {
+  CONNECTION_CHECK_MS,
+  CONNECTION_IDLE_MS,
+  HEADERS_TIMEOUT_MS,
+  KEEP_ALIVE_MS,
+  MAX_HEADER_BYTES,
+  MAX_PATH_PARAM,
+} from '../limits.ts';
 import { type ApiMetrics, createMetrics } from '../metrics.ts';
 import { endpoints, eventsEndpoint, rpcEndpoint } from '../operations/index.ts';
 import type { ApiContext, Endpoint, Operation } from '../operations/operation.ts';
@@ -20,10 +28,10 @@ import type { Place } from '../problem.ts';
 import { RpcServer } from '../rpc/rpc.ts';
 import { Allowances, Authenticator } from './authenticate.ts';
 import { checkContentType, discardBody, installBodyParsers } from './body.ts';
-import { answerClientError } from './client-errors.ts';
+import { ClientErrors } from './client-errors.ts';
 import { EventStreams } from './event-route.ts';
 import { isLoopback, LoopbackGuard } from './guard.ts';
-import { type RouteConfig, refuseMethod, registerRoutes, sendJson } from './routes.ts';
+import { METHODS, type RouteConfig, refuseMethod, registerRoutes, sendJson } from './routes.ts';
 import { assertBindable, bindError } from './start-error.ts';
 
 /** Sent with every answer: nothing here is to be cached, sniffed, framed or run. */
@@ -87,7 +95,7 @@ export class Api {
     const app = await this.#build();
     this.#app = app;
     try {
-      await app.listen({ host, port, listenTextResolver: () => 'API listening' });
+      await quietly(this.#components.log, () => app.listen({ host, port }));
     } catch (error) {
       await app.close();
       this.#app = undefined;
@@ -122,6 +130,7 @@ export class Api {
 
   async #build(): Promise<FastifyInstance> {
     const { log, timers } = this.#components;
+    const clientErrors = new ClientErrors();
     const app = Fastify({
       loggerInstance: log as FastifyBaseLogger,
       // Its lines would quote paths, and paths hold entities; #account writes ours.
@@ -130,7 +139,11 @@ export class Api {
       keepAliveTimeout: KEEP_ALIVE_MS,
       // A whole body has a deadline of its own (body.ts), because an import may take as long as it keeps coming.
       requestTimeout: 0,
+      // On which no byte moves in either direction: somebody asked for a large answer and does not take it.
+      connectionTimeout: CONNECTION_IDLE_MS,
       http: {
+        // Without one it is the guard that refuses, as it refuses a foreign one; Node would answer without a body.
+        requireHostHeader: false,
         maxHeaderSize: MAX_HEADER_BYTES,
         headersTimeout: HEADERS_TIMEOUT_MS,
         connectionsCheckingInterval: CONNECTION_CHECK_MS,
@@ -145,10 +158,13 @@ export class Api {
         this.#answerError(this.#unroutable(request.raw), request, reply);
       },
       clientErrorHandler: (error: NodeJS.ErrnoException, socket: Socket) => {
-        const code = answerClientError(error, socket);
+        const code = clientErrors.answer(error, socket);
         if (code !== undefined) this.#metrics.refusals.inc({ code });
       },
     } as never) as unknown as FastifyInstance<Server>;
+    clientErrors.watch(app.server);
+    // An expectation nobody knows is no reason not to answer (RFC 9110, section 10.1.1); Node would, without a body.
+    app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
     app.decorateRequest('identity', null);
     app.decorateRequest('place', 'body' satisfies Place as Place);
     installBodyParsers(app, { deadlineMs: this.#init.requestTimeoutMs, timers });
@@ -183,10 +199,13 @@ export class Api {
   }
 
   /** Every check that needs no body, on every route, in the order in which they cost. */
-  async #admit(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  async #admit(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     reply.headers(SECURITY_HEADERS);
     if (this.#stopping !== undefined) throw stoppingError();
     this.#guard.check(request.raw);
+    // The router knows more methods than any route here, and one of them makes demands of its own.
+    if (!(METHODS as readonly string[]).includes(request.method))
+      return refuseMethod(METHODS.join(', '))(request, reply);
     const { endpoint } = request.routeOptions.config as RouteConfig;
     if (request.is404 || endpoint === undefined) return;
     if (!this.#isOpen(endpoint, request.raw)) {
@@ -305,6 +324,27 @@ export class Api {
   }
 }
 
+/**
+ * The log as the framework gets it. What it says at info is that it listens, which the daemon says better. Requests log
+ * to children of the real one, whose level they follow when it changes.
+ */
+function frameworkLog(log: ApiComponents['log']): FastifyBaseLogger {
+  const nothing = (): void => {};
+  return {
+    get level() {
+      return log.level;
+    },
+    silent: nothing,
+    trace: nothing,
+    debug: nothing,
+    info: nothing,
+    warn: log.warn.bind(log),
+    error: log.error.bind(log),
+    fatal: log.fatal.bind(log),
+    child: (bindings: Bindings, options?: ChildLoggerOptions) => log.child(bindings, options),
+  } as FastifyBaseLogger;
+}
+
 /** What Fastify itself refuses, as our error; anything else as it is. */
 function fromFramework(error: unknown, bodyLimit: number): unknown {
   switch ((error as { code?: unknown }).code) {
@@ -319,12 +359,27 @@ function fromFramework(error: unknown, bodyLimit: number): unknown {
       return new ApiError('unsupported_media_type', 'the body is not application/json', 'send application/json');
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new ApiError('malformed_request', 'the body is not as long as Content-Length says', 'send it again');
+    // Nobody is left to read this; it is only not a failure of ours.
+    case 'ECONNRESET':
+    case 'ERR_STREAM_PREMATURE_CLOSE':
+      return new ApiError('malformed_request', 'the connection ended before the body did', 'send the whole body');
     default:
       return error;
   }
 }
 
 /** An API that is ready to be started. */
+/** Listens without the framework's line at info that it does: the daemon says it, and where, once it serves. */
+async function quietly(log: Logger, listen: () => Promise<unknown>): Promise<void> {
+  const { level } = log;
+  if (log.isLevelEnabled('info')) log.level = 'warn';
+  try {
+    await listen();
+  } finally {
+    log.level = level;
+  }
+}
+
 export function createApi(components: ApiComponents, init: ApiInit): Api {
   return new Api(components, init);
 }
