@@ -8,6 +8,11 @@ export const HEADERS_TIMEOUT_MS = 10_000;
 export const CONNECTION_CHECK_MS = 5_000;
 /** An idle connection is kept this long for the next request of the same client. */
 export const KEEP_ALIVE_MS = 30_000;
+/**
+ * A connection on which nothing moves for this long is closed: a page of long texts is megabytes, held until it is read.
+ * Longer than the pause an import may make and than the time between two heartbeats of an event stream.
+ */
+export const CONNECTION_IDLE_MS = 90_000;
 /** Path parameters hold entity URIs, at most 2 048 bytes and three characters a byte when percent-encoded. */
 export const MAX_PATH_PARAM = 3 * 2048;
 

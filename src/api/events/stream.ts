@@ -29,7 +29,7 @@ export interface EventStreamComponents {
 export interface EventStreamInit {
   readonly filter: EventFilter;
   readonly compatCid: ApiInit['compatCid'];
-  /** The principal as of now; undefined once its key is revoked or expired. Asked at every heartbeat. */
+  /** The principal as of now; undefined once its key is revoked or expired. Asked before commits are shown and at every heartbeat. */
   readonly principal: () => Principal | undefined;
   /** `Last-Event-ID` or `after` as it was sent; undefined: only what comes. */
   readonly after: string | undefined;
@@ -94,6 +94,8 @@ export class EventStream {
         continue;
       }
       const commits = await feed.read(this.#position, SSE_PAGE);
+      // A revoked key sees nothing that was committed after it was revoked.
+      if (!this.#isAllowed()) return;
       for (const commit of commits) {
         if (this.#ended !== undefined) return;
         this.#position = commit.seq;
@@ -156,13 +158,19 @@ export class EventStream {
     this.#signal();
   }
 
-  #heartbeat(): void {
+  /** Looks the principal up again; ends the stream of one that may no longer read. */
+  #isAllowed(): boolean {
     const who = this.#init.principal();
-    if (who === undefined || !who.permissions.has('read')) {
-      this.#end('key_revoked');
-      return;
+    if (who?.permissions.has('read')) {
+      this.#who = who;
+      return true;
     }
-    this.#who = who;
+    this.#end('key_revoked');
+    return false;
+  }
+
+  #heartbeat(): void {
+    if (!this.#isAllowed()) return;
     // While the reader is behind, a heartbeat would only add to what waits. The id lets a client that sees nothing
     // for hours resume from here.
     if (this.#cancelDrain === undefined) this.#send(`: heartbeat\nid: ${this.#position}\n\n`);

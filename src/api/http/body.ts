@@ -22,6 +22,10 @@ export function hasBody({ headers }: IncomingMessage): boolean {
  */
 export function checkContentType(request: IncomingMessage, endpoint: Endpoint): void {
   if (endpoint.method === 'GET' || !hasBody(request)) return;
+  const { 'content-encoding': encoding = 'identity', 'transfer-encoding': transfer = 'chunked' } = request.headers;
+  if (encoding.toLowerCase() !== 'identity' || transfer.toLowerCase() !== 'chunked') {
+    throw new ApiError('unsupported_media_type', 'the body is encoded or compressed', 'send it as it is');
+  }
   const wanted = endpoint.kind === 'upload' ? endpoint.consumes : JSON_TYPE;
   const sent = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
   if (sent === wanted) return;

@@ -79,6 +79,9 @@ export class LoopbackGuard {
     for (let i = 0; i < request.rawHeaders.length; i += 2) {
       if (request.rawHeaders[i]?.toLowerCase() === 'host') count++;
     }
+    if (count === 0 && request.httpVersion === '1.1') {
+      throw new ApiError('malformed_request', 'there is no Host header', 'send Host: 127.0.0.1');
+    }
     const { host } = request.headers;
     if (count === 1 && host !== undefined && this.#isOurs(host)) return;
     throw new ApiError(

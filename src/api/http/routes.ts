@@ -31,7 +31,8 @@ function routePattern(path: string): string {
   return path.replace(/\{(\w+)\*\}/, '*').replace(/\{(\w+)\}/g, ':$1');
 }
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+/** The methods any route has, and those that a known path refuses by naming the others. */
+export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 
 /**
  * Registers every endpoint, and for each path the methods it does not have: they answer 405 with Allow. HEAD is one of

@@ -142,7 +142,7 @@ export class Api {
       // On which no byte moves in either direction: somebody asked for a large answer and does not take it.
       connectionTimeout: CONNECTION_IDLE_MS,
       http: {
-        // Without one it is the guard that refuses, as it refuses a foreign one; Node would answer without a body.
+        // A request without one is for the guard to refuse; Node would answer without a body.
         requireHostHeader: false,
         maxHeaderSize: MAX_HEADER_BYTES,
         headersTimeout: HEADERS_TIMEOUT_MS,
