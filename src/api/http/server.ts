@@ -132,7 +132,7 @@ export class Api {
     const { log, timers } = this.#components;
     const clientErrors = new ClientErrors();
     const app = Fastify({
-      loggerInstance: log as FastifyBaseLogger,
+      loggerInstance: frameworkLog(log),
       // Its lines would quote paths, and paths hold entities; #account writes ours.
       logController: new LogController({ disableRequestLogging: true }),
       bodyLimit: this.#init.bodyLimit,

@@ -200,6 +200,11 @@ describe('logs of the API', () => {
     assert.doesNotMatch(text, new RegExp(ADMIN_KEY));
     assert.match(text, /the disk said no/, 'failures of our own are logged with their reason');
     assert.match(text, /"route":"\/v1\/facts","method":"POST","status":201/);
+    assert.doesNotMatch(text, /listening/i);
+    log.level = 'warn';
+    lines.length = 0;
+    await send({ method: 'POST', path: '/v1/facts', body });
+    assert.deepEqual(lines, [], 'a level that is changed while it runs holds at once');
     assert.match(text, /query string/, 'a key in a URL is warned about');
   });
 });
