@@ -7,8 +7,11 @@ export const MAX_GROUP_STATEMENTS = 1000;
 /** Statements prepared between two turns of the event loop: about 3 ms. */
 export const PREPARE_SLICE = 48;
 
-/** View entries held decoded in memory, over all keys: about 60 MB at most. */
-export const MAX_CACHED_ENTRIES = 100_000;
+/**
+ * View entries held decoded in memory, over all keys, about 3 KB each. They spare a busy key its reads; a key written
+ * once needs none. One key with more entries than this is held alone.
+ */
+export const MAX_CACHED_ENTRIES = 8_000;
 
 /** Largest page of facts, conflicts or audit entries (Stigmem's bound). */
 export const MAX_PAGE = 500;

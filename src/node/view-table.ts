@@ -231,7 +231,7 @@ export class ViewTable {
     this.#cachedEntries = 0;
     for (const state of this.#cache.values()) this.#cachedEntries += weight(state);
     for (const [hex, state] of this.#cache) {
-      if (this.#cachedEntries <= MAX_CACHED_ENTRIES) return;
+      if (this.#cachedEntries <= MAX_CACHED_ENTRIES || this.#cache.size === 1) return;
       this.#cache.delete(hex);
       this.#cachedEntries -= weight(state);
     }
