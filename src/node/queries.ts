@@ -22,7 +22,7 @@ import {
 } from '../facts/index.ts';
 import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
-import { forEachSlice, type KeyRange, type Reader, type Store } from '../store/store.ts';
+import { forEachSlice, type KeyRange, type Reader, type Store, StoreError } from '../store/store.ts';
 import { NodeError } from './errors.ts';
 import { MAX_CLAIM_SCAN, MAX_PAGE, MAX_SCANNED } from './limits.ts';
 import { type MergedRow, MergedScan } from './merge.ts';
@@ -51,6 +51,8 @@ interface Prepared {
   readonly toRow: (key: Buffer, value: Buffer) => MergedRow;
   /** Where a page continues below a position, in each range. */
   readonly below: (range: KeyRange, order: Buffer) => KeyRange;
+  /** Whether every row names a fact; the sequence names other statements, and ones that were quarantined. */
+  readonly isIndexed: boolean;
 }
 
 const indexRow = (key: Buffer): MergedRow => ({
@@ -102,6 +104,7 @@ export class Queries {
           if (leftover) break;
           last = row;
           const fact = found[at];
+          if (!fact && prepared.isIndexed) throw danglingIndex();
           if (fact && prepared.filter(fact)) facts.push(fact);
         }
       }
@@ -225,7 +228,7 @@ export class Queries {
       gte: range.gte,
       lt: Buffer.concat([Buffer.from(range.gte).subarray(0, INDEX_PREFIX_BYTES), order]),
     });
-    return { filter, ranges, toRow: indexRow, below };
+    return { filter, ranges, toRow: indexRow, below, isIndexed: true };
   }
 
   #scopes(who: Principal, scope: FactScope | undefined): FactScope[] {
@@ -338,7 +341,17 @@ function sequencePlan(filter: Prepared['filter'], after: number, head: number): 
     ranges: [keys.sequenceRange(after + 1, head + 1)],
     toRow: (key, value) => ({ order: Buffer.from(key.subarray(1)), digest: value }),
     below: (range, order) => ({ gte: range.gte, lt: Buffer.concat([Buffer.from(range.gte).subarray(0, 1), order]) }),
+    isIndexed: false,
   };
+}
+
+/** An index that names what the log does not hold: the answer would silently lack a fact. */
+function danglingIndex(): StoreError {
+  return new StoreError(
+    'store_corrupt',
+    'an index names a fact that the log does not hold',
+    "stop the daemon; run 'stigmesh verify' to see what the log lost, and 'stigmesh reindex' to mend the index",
+  );
 }
 
 /** Which states a query shows beside the current ones. */

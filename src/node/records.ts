@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import { type Digest, type FactStatement, type Statement, sha256, statementId } from '../facts/index.ts';
 import type { ConflictView, EntryState, ViewEntry, ViewResolution } from '../facts/view.ts';
 import { readU64, STATUS, type Status, u64 } from '../store/keys.ts';
@@ -20,31 +21,43 @@ export interface LogRecord {
 
 const LOG_VERSION = 1;
 const SIG_BYTES = 64;
+/** Version 1, checksum 4, seq 8, received at 8, audit seq 8, length of the sender 1; then sender, signature, bytes. */
+const HEAD_BYTES = 30;
+const CHECKSUM_AT = 1;
+const CHECKED_FROM = 5;
 
 export function encodeLogRecord(record: LogRecord): Buffer {
   const from = Buffer.from(record.receivedFrom ?? '');
-  return Buffer.concat([
-    Buffer.of(LOG_VERSION),
-    u64(record.seq),
-    u64(record.receivedAt),
-    u64(record.auditSeq),
-    Buffer.of(from.length),
-    from,
-    record.sig,
-    record.bytes,
-  ]);
+  const at = HEAD_BYTES + from.length;
+  const value = Buffer.allocUnsafe(at + SIG_BYTES + record.bytes.length);
+  value[0] = LOG_VERSION;
+  value.set(u64(record.seq), 5);
+  value.set(u64(record.receivedAt), 13);
+  value.set(u64(record.auditSeq), 21);
+  value[29] = from.length;
+  value.set(from, HEAD_BYTES);
+  value.set(record.sig, at);
+  value.set(record.bytes, at + SIG_BYTES);
+  // The statement has its digest; the rest of the record needs something, too.
+  value.writeUInt32BE(crc32(value.subarray(CHECKED_FROM, at + SIG_BYTES)), CHECKSUM_AT);
+  return value;
 }
 
 /**
- * Decodes a log entry and checks that its bytes still hash to the key it was found under.
+ * Decodes a log entry and checks that all of it is as it was written, and hashes to the key it was found under.
  *
  * @throws StoreError `store_corrupt`: damage is never served as good
  */
 export function decodeLogRecord(value: Buffer, digest: Digest): LogRecord {
-  const from = value.length > 26 ? value[25]! : 0;
-  const at = 26 + from;
+  const from = value.length > HEAD_BYTES ? value[29]! : 0;
+  const at = HEAD_BYTES + from;
   const bytes = value.subarray(at + SIG_BYTES);
-  if (value[0] !== LOG_VERSION || value.length <= at + SIG_BYTES || Buffer.compare(sha256(bytes), digest) !== 0) {
+  if (
+    value[0] !== LOG_VERSION ||
+    value.length <= at + SIG_BYTES ||
+    crc32(value.subarray(CHECKED_FROM, at + SIG_BYTES)) !== value.readUInt32BE(CHECKSUM_AT) ||
+    Buffer.compare(sha256(bytes), digest) !== 0
+  ) {
     throw new StoreError(
       'store_corrupt',
       `the stored statement ${statementId(digest)} is damaged`,
@@ -52,10 +65,10 @@ export function decodeLogRecord(value: Buffer, digest: Digest): LogRecord {
     );
   }
   return {
-    seq: readU64(value, 1),
-    receivedAt: readU64(value, 9),
-    auditSeq: readU64(value, 17),
-    receivedFrom: from === 0 ? null : value.toString('utf8', 26, at),
+    seq: readU64(value, 5),
+    receivedAt: readU64(value, 13),
+    auditSeq: readU64(value, 21),
+    receivedFrom: from === 0 ? null : value.toString('utf8', HEAD_BYTES, at),
     sig: value.subarray(at, at + SIG_BYTES),
     bytes,
   };
@@ -100,22 +113,11 @@ export function encodeEntry(e: StoredEntry): Buffer {
   );
 }
 
+/** @throws StoreError `store_corrupt` */
 export function decodeEntry(value: Buffer, id: string, hlc: string): StoredEntry {
   const [org, confidence, digest, claim, until, supersededBy, terms, source, ownUntil, state, contradicted, overruled] =
-    JSON.parse(value.toString('utf8')) as [
-      string,
-      number,
-      string,
-      string,
-      number | null,
-      string | null,
-      string,
-      string,
-      number | null,
-      EntryState,
-      number,
-      number,
-    ];
+    fromJson<EntryRow>(value);
+  if (!STATES.has(state)) throw damagedRecord();
   return {
     id,
     hlc,
@@ -135,6 +137,32 @@ export function decodeEntry(value: Buffer, id: string, hlc: string): StoredEntry
     overruled: overruled === 1,
   };
 }
+
+/** org, confidence, value, claim, until, supersededBy, terms, source, ownUntil, state, contradicted, overruled. */
+type EntryRow = readonly [
+  string,
+  number,
+  string,
+  string,
+  number | null,
+  string | null,
+  string,
+  string,
+  number | null,
+  EntryState,
+  number,
+  number,
+];
+
+const STATES: ReadonlySet<EntryState> = new Set([
+  'current',
+  'losing',
+  'retraction',
+  'dispute',
+  'retracted',
+  'superseded',
+  'expired',
+]);
 
 /** Which part of the status-first indexes a state belongs to. */
 export function statusOf(state: EntryState): Status {
@@ -180,4 +208,21 @@ export interface Note {
 }
 
 export const toJson = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
-export const fromJson = <T>(value: Buffer): T => JSON.parse(value.toString('utf8')) as T;
+
+/** @throws StoreError `store_corrupt` */
+export function fromJson<T>(value: Buffer): T {
+  try {
+    return JSON.parse(value.toString('utf8')) as T;
+  } catch (error) {
+    throw damagedRecord(error);
+  }
+}
+
+function damagedRecord(cause?: unknown): StoreError {
+  return new StoreError(
+    'store_corrupt',
+    'a stored record is damaged',
+    "run 'stigmesh verify', and 'stigmesh reindex' if the log is good",
+    cause,
+  );
+}

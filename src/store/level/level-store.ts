@@ -1,8 +1,19 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { AbstractBatchOperation } from 'abstract-level';
 import { type Iterator as ClassicIterator, ClassicLevel } from 'classic-level';
 import type { Bytes, Entry, Reader, Scan, ScanOptions, Snapshot, Store, StoreOp } from '../store.ts';
+import {
+  damagedFiles,
+  type FileDamage,
+  type Inspection,
+  inspect,
+  inspectTable,
+  removeMark,
+  type TableFile,
+  writeMark,
+} from './inspect.ts';
 import { closed, reopened, storeError } from './level-errors.ts';
 import { probeSpace } from './probe.ts';
 
@@ -15,6 +26,10 @@ export interface LevelStoreInit {
   readonly mustExist?: boolean;
   /** Milliseconds, for the pauses between attempts to recover. */
   readonly now?: () => number;
+  /** Told what an operator should know about the files. */
+  readonly log?: (message: string) => void;
+  /** Bytes of tables whose checksums are verified before opening; the rest is left to {@link LevelStore.scrub}. */
+  readonly checkBytes?: number;
 }
 
 type Db = ClassicLevel<Buffer, Buffer>;
@@ -30,6 +45,12 @@ const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 const MAX_SYNC_KEYS = 8;
 /** Bytes a scan reads ahead at most per step, whatever the entry count asked for. */
 const SCAN_HIGH_WATER_BYTES = 1024 * 1024;
+/** Tables verified before opening: a tenth of a second's work, and all of a small store. */
+const CHECK_BYTES = 128 * 1024 * 1024;
+/** Pause between two tables (2 MB mostly) that are verified while the store is in use. */
+const SCRUB_PAUSE_MS = 250;
+/** Looks at files that seem damaged, before they are: another process that has them open moves them meanwhile. */
+const INSPECTIONS = 3;
 /** Pause after a failed attempt to recover, doubled each time up to the longest: every attempt writes megabytes. */
 const RECOVER_PAUSE_MS = 250;
 const LONGEST_RECOVER_PAUSE_MS = 5000;
@@ -53,16 +74,48 @@ export class LevelStore implements Store {
   #retryAt = 0;
   #pause = RECOVER_PAUSE_MS;
   #closed = false;
+  #closing: Promise<void> | undefined;
+  #unread: readonly TableFile[];
+  readonly #damage: FileDamage[] = [];
 
-  private constructor(handle: Handle, init: LevelStoreInit) {
+  private constructor(handle: Handle, init: LevelStoreInit, unread: readonly TableFile[]) {
     this.#handle = handle;
     this.#init = init;
     this.#now = init.now ?? Date.now;
+    this.#unread = unread;
   }
 
   /** @throws StoreError `store_locked`, `store_corrupt`, `store_io` */
   static async open(init: LevelStoreInit): Promise<LevelStore> {
-    return new LevelStore(await Handle.open(init), init);
+    const { location, checkBytes = CHECK_BYTES } = init;
+    let found: Inspection;
+    for (let look = 1; ; look++) {
+      found = await attempting(inspect(location, checkBytes));
+      if (found.damage.length === 0) break;
+      if (look === INSPECTIONS) throw damagedFiles(found.damage);
+    }
+    for (const notice of found.notices) init.log?.(notice);
+    await attempting(removeMark(location));
+    return new LevelStore(await Handle.open(init), init, found.unread);
+  }
+
+  /** Files found damaged since the store was opened. */
+  get damage(): readonly FileDamage[] {
+    return this.#damage;
+  }
+
+  /** Verifies, at leisure, the tables that opening left out; resolves with the {@link damage} when none is left. */
+  async scrub(signal: AbortSignal, pauseMs = SCRUB_PAUSE_MS): Promise<readonly FileDamage[]> {
+    for (const table of this.#unread) {
+      await delay(pauseMs, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted || this.#closed) return this.#damage;
+      const found = await attempting(inspectTable(this.#init.location, table));
+      // Compaction removes tables; it would have read the damaged ones itself.
+      const isThere = found && (await stat(join(this.#init.location, table.file)).catch(() => undefined));
+      if (isThere) this.#damage.push(found);
+    }
+    this.#unread = [];
+    return this.#damage;
   }
 
   async get(key: Bytes): Promise<Buffer | undefined> {
@@ -130,10 +183,17 @@ export class LevelStore implements Store {
     return bytes;
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#closed = true;
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     await this.#recovering?.catch(() => {});
     await this.#handle?.close();
+    // Without a mark the next opening merely knows less.
+    if (this.#handle && this.#failure === undefined) await writeMark(this.#init.location).catch(() => {});
   }
 
   /** The handle as soon as there is one. @throws StoreError why there is none */

@@ -52,8 +52,8 @@ export async function openStore(init: OpenStoreInit): Promise<OpenedStore> {
   }
 }
 
-function open({ location, cacheBytes }: OpenStoreInit): Promise<LevelStore> {
-  return LevelStore.open({ location, ...(cacheBytes === undefined ? {} : { cacheBytes }) });
+function open({ location, cacheBytes, now, log }: OpenStoreInit): Promise<LevelStore> {
+  return LevelStore.open({ location, now, log, ...(cacheBytes === undefined ? {} : { cacheBytes }) });
 }
 
 async function needsCopy(record: SchemaRecord, migrations: readonly Migration[]): Promise<boolean> {
