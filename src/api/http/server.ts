@@ -7,7 +7,7 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify';
-import type { Bindings, ChildLoggerOptions, Logger } from 'pino';
+import type { Bindings, ChildLoggerOptions } from 'pino';
 import type { ApiComponents, ApiInit } from '../components.ts';
 import { Dispatcher, stoppingError } from '../dispatch.ts';
 import { DocumentationSite } from '../docs/site.ts';
@@ -95,7 +95,7 @@ export class Api {
     const app = await this.#build();
     this.#app = app;
     try {
-      await quietly(this.#components.log, () => app.listen({ host, port }));
+      await app.listen({ host, port });
     } catch (error) {
       await app.close();
       this.#app = undefined;
@@ -369,17 +369,6 @@ function fromFramework(error: unknown, bodyLimit: number): unknown {
 }
 
 /** An API that is ready to be started. */
-/** Listens without the framework's line at info that it does: the daemon says it, and where, once it serves. */
-async function quietly(log: Logger, listen: () => Promise<unknown>): Promise<void> {
-  const { level } = log;
-  if (log.isLevelEnabled('info')) log.level = 'warn';
-  try {
-    await listen();
-  } finally {
-    log.level = level;
-  }
-}
-
 export function createApi(components: ApiComponents, init: ApiInit): Api {
   return new Api(components, init);
 }
