@@ -325,12 +325,13 @@ export class Api {
 }
 
 /**
- * The log as the framework gets it. What it says at info is that it listens, which the daemon says better. Requests log
- * to children of the real one, whose level they follow when it changes.
+ * The log as the framework gets it. What it says at info is that it listens, which the daemon says better. Each request
+ * logs to a child of the real one, made when it comes: so a level that is changed meanwhile holds at once. The child
+ * without bindings that the framework makes for itself would keep the level of the start.
  */
 function frameworkLog(log: ApiComponents['log']): FastifyBaseLogger {
   const nothing = (): void => {};
-  return {
+  const framework = {
     get level() {
       return log.level;
     },
@@ -341,8 +342,10 @@ function frameworkLog(log: ApiComponents['log']): FastifyBaseLogger {
     warn: log.warn.bind(log),
     error: log.error.bind(log),
     fatal: log.fatal.bind(log),
-    child: (bindings: Bindings, options?: ChildLoggerOptions) => log.child(bindings, options),
+    child: (bindings: Bindings, options?: ChildLoggerOptions) =>
+      Object.keys(bindings).length === 0 ? framework : log.child(bindings, options),
   } as FastifyBaseLogger;
+  return framework;
 }
 
 /** What Fastify itself refuses, as our error; anything else as it is. */
