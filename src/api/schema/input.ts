@@ -78,8 +78,9 @@ export function validate<S extends z.ZodType>(schema: S, input: unknown, options
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const issues = result.error.issues;
-  if (options.scopeSentence && issues.some(({ path, code }) => path[0] === 'scope' && code === 'invalid_value')) {
-    throw new NodeError('invalid_query', `scope must be one of ${SCOPES.join(', ')}`, 'leave scope out for all scopes');
+  const wrongScope = issues.some(({ path, code }) => path[0] === 'scope' && code === 'invalid_value');
+  if (options.scopeSentence && wrongScope && valueAt(input, ['scope']) !== undefined) {
+    throw new NodeError('invalid_query', `scope must be one of ${SCOPES.join(', ')}`, 'name one of these scopes');
   }
   throw validationError(issues.slice(0, MAX_VALIDATION_ISSUES).map((issue) => describe(issue, input, options.place)));
 }

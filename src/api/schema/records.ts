@@ -6,6 +6,9 @@ import { named } from './names.ts';
 
 /** Shapes of this node's own records: gardens, keys, audit, lint, status. */
 
+/** Text that is kept and shown as it came; facts refuse lone surrogates by a code of their own. */
+const wellFormed = z.string().refine((value) => value.isWellFormed(), 'text must not hold a lone surrogate');
+
 export const gardenMember = named(
   'GardenMemberRecord',
   z.object({ entity_uri: z.string(), role: z.enum(GARDEN_ROLES), added_by: z.string(), added_at: instant }),
@@ -31,9 +34,9 @@ export const gardenCreate = named(
   'GardenCreateRequest',
   z.object({
     slug: text.max(63),
-    name: text,
+    name: wellFormed.min(1),
     scope: scope.default('company'),
-    description: nullableText.optional(),
+    description: wellFormed.nullable().optional(),
     quarantine: z.boolean().default(false),
   }),
 );
@@ -78,7 +81,7 @@ export const keyCreate = named(
       .default(['read', 'write'])
       .describe(`Any of ${PERMISSIONS.join(', ')}`),
     scopes: z.array(scope).optional().describe('Scopes the key covers; default all'),
-    description: nullableText.optional(),
+    description: wellFormed.nullable().optional(),
     expires_at: nullableText.optional().describe('RFC 3339; default and latest: `auth.key_max_age_days` from now'),
     tenant_id: nullableText.optional().describe('Only `default`'),
   }),
