@@ -22,6 +22,18 @@ export const MAX_PATH_PARAM = 3 * 2048;
  */
 export const DISCARD_BODY_MS = 1_000;
 
+/**
+ * A daemon that stops answers `stopping` for this long before it closes connections: a client that is told closes its
+ * own, one whose connection is closed under its request has to guess whether that was done.
+ */
+export const STOP_NOTICE_MS = 200;
+
+/** Lines of each kind (refused, failed, secret in a query) that requests may cause: ten a second, a hundred at once. */
+export const LOG_LINES_PER_MINUTE = 600;
+export const LOG_LINES_BURST = 100;
+/** Lines that were left out are counted in one line this long after the first of them. */
+export const LOG_SUMMARY_MS = 10_000;
+
 /** Lines of a streamed answer are sent in pieces of about this size. */
 export const STREAM_PIECE_BYTES = 64 * 1024;
 
@@ -61,6 +73,15 @@ export const MAX_RPC_BATCH_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** Answers are turned into text in pieces of this size, with a turn of the event loop between them (about 2 ms). */
 export const STRINGIFY_SLICE_BYTES = 256 * 1024;
+
+/** Pages made at a time: the store reads with four threads, so more would only be held in memory side by side. */
+export const MAX_PAGES_AT_ONCE = 16;
+/** Answers that wait in sockets, all together, above which no page is begun (503, code `busy`). */
+export const MAX_UNREAD_BYTES = 64 * 1024 * 1024;
+/** Answers below this fit the buffers of a connection, and are not counted. */
+export const LARGE_ANSWER_BYTES = 64 * 1024;
+/** A reader that takes nothing of a large answer for this long is cut off. */
+export const ANSWER_DRAIN_MS = 10_000;
 
 /** Heartbeat of an event stream: below the idle timeout of every common proxy. */
 export const SSE_HEARTBEAT_MS = 15_000;

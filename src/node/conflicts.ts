@@ -17,7 +17,7 @@ import * as keys from '../store/keys.ts';
 import type { Reader, Store } from '../store/store.ts';
 import type { Commands } from './commands.ts';
 import { NodeError } from './errors.ts';
-import { MAX_PAGE, MAX_SCANNED } from './limits.ts';
+import { FIRST_READ, MAX_PAGE, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
 import { MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
 import { assertMayRead, type Queries } from './queries.ts';
@@ -43,6 +43,9 @@ const conflictRow = (key: Buffer): { order: Buffer; digest: Buffer } => {
   const { order, id } = keys.conflictOrderOf(key);
   return { order, digest: id };
 };
+
+/** Conflicts read at a time, two facts each: about what is read of facts before their size is known. */
+const READ_SLICE = FIRST_READ / 2;
 
 /** Tag and status: what a conflict order key has before its order bytes. */
 const ORDER_PREFIX_BYTES = 2;
@@ -87,18 +90,17 @@ export class Conflicts implements ConflictService {
       let last: Buffer | undefined;
       let more = true;
       // One row beyond the page tells whether there is a next one.
+      let bytes = 0;
       for (let scanned = 0; scanned < MAX_SCANNED && conflicts.length < query.limit && more; ) {
-        const rows = await scan.next(query.limit - conflicts.length);
+        if (bytes >= MAX_PAGE_BYTES) break;
+        const rows = await scan.next(Math.min(query.limit - conflicts.length, READ_SLICE));
         more = rows.length > 0;
         scanned += rows.length;
         last = rows.at(-1)?.order ?? last;
-        conflicts.push(
-          ...(await this.#read(
-            who,
-            snapshot,
-            rows.map(({ digest }) => digest),
-          )),
-        );
+        const ids = rows.map(({ digest }) => digest);
+        const read = await this.#read(who, snapshot, ids);
+        conflicts.push(...read.found);
+        bytes += read.bytes;
       }
       more &&= (await scan.next(1)).length > 0;
       return { conflicts, cursor: more && last ? cursors.encode(name, { order: last, head: head() }) : null };
@@ -114,7 +116,7 @@ export class Conflicts implements ConflictService {
     const bytes = conflictIdBytes(id);
     const snapshot = this.#components.store.snapshot();
     try {
-      const [record] = bytes ? await this.#read(who, snapshot, [Buffer.from(bytes)]) : [];
+      const [record] = bytes ? (await this.#read(who, snapshot, [Buffer.from(bytes)])).found : [];
       if (!record) throw unknownConflict();
       return record;
     } finally {
@@ -207,8 +209,15 @@ export class Conflicts implements ConflictService {
     return { resolutionId: statementId(encoded.digest), winningFactId: winningFact };
   }
 
-  /** Records of the conflicts with these ids, without those the principal may not see both sides of. */
-  async #read(who: Principal, reader: Reader, ids: readonly Buffer[]): Promise<ConflictRecord[]> {
+  /**
+   * Records of the conflicts with these ids, without those the principal may not see both sides of; and the bytes of
+   * all statements read for them.
+   */
+  async #read(
+    who: Principal,
+    reader: Reader,
+    ids: readonly Buffer[],
+  ): Promise<{ readonly found: ConflictRecord[]; readonly bytes: number }> {
     const records = await reader.getMany(ids.map(keys.conflictKey));
     const stored = records.map((record) => record && fromJson<StoredConflict>(record));
     const digests = stored.flatMap((one) => (one ? [Buffer.from(one.a, 'hex'), Buffer.from(one.b, 'hex')] : []));
@@ -231,7 +240,7 @@ export class Conflicts implements ConflictService {
         detectedAt: hlcWall(one.hlc),
       });
     });
-    return found;
+    return { found, bytes: facts.reduce((sum, fact) => sum + (fact?.size ?? 0), 0) };
   }
 }
 

@@ -15,6 +15,13 @@ export const MAX_CACHED_ENTRIES = 8_000;
 
 /** Largest page of facts, conflicts or audit entries (Stigmem's bound). */
 export const MAX_PAGE = 500;
+/**
+ * Bytes of statements after which a page ends: it is short then and has a cursor. 500 of the longest would be 32 MB,
+ * read in one turn of the event loop and held until the client takes them; 500 common ones are a quarter of this.
+ */
+export const MAX_PAGE_BYTES = 2 * 1024 * 1024;
+/** Facts read before their size is known. */
+export const FIRST_READ = 64;
 /** Index entries one page may look at. A page that reaches it is short and carries a cursor. */
 export const MAX_SCANNED = 10_000;
 /** Statements of one claim that are counted for `claim.statements`; beyond it the count is a lower bound. */

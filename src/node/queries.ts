@@ -24,7 +24,7 @@ import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type KeyRange, type Reader, type Store, StoreError } from '../store/store.ts';
 import { NodeError } from './errors.ts';
-import { MAX_CLAIM_SCAN, MAX_PAGE, MAX_SCANNED } from './limits.ts';
+import { FIRST_READ, MAX_CLAIM_SCAN, MAX_PAGE, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
 import { type MergedRow, MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
 import { readFacts } from './reader.ts';
@@ -92,25 +92,31 @@ export class Queries {
       let last: MergedRow | undefined;
       let ended = false;
       let leftover = false;
-      for (let scanned = 0; !ended && facts.length < query.limit && scanned < MAX_SCANNED; ) {
-        const want = Math.max(query.limit - facts.length, MIN_READ);
+      let bytes = 0;
+      let bytesRead = 0;
+      const isFull = () => facts.length === query.limit || bytes >= MAX_PAGE_BYTES;
+      for (let scanned = 0; !ended && !isFull() && scanned < MAX_SCANNED; ) {
+        const fitting = scanned === 0 ? FIRST_READ : Math.ceil((MAX_PAGE_BYTES * scanned) / (bytesRead + 1));
+        const want = Math.max(Math.min(query.limit - facts.length, fitting), MIN_READ);
         const rows = await scan.next(want);
         ended = rows.length < want;
         scanned += rows.length;
         const digests = rows.map(({ digest }) => digest);
         const found = await readFacts(snapshot, digests, this.#components.now());
+        for (const fact of found) bytesRead += fact?.size ?? 0;
         for (const [at, row] of rows.entries()) {
-          leftover = facts.length === query.limit;
+          leftover = isFull();
           if (leftover) break;
           last = row;
           const fact = found[at];
           if (!fact && prepared.isIndexed) throw danglingIndex();
-          if (fact && prepared.filter(fact)) facts.push(fact);
+          if (!fact || !prepared.filter(fact)) continue;
+          facts.push(fact);
+          bytes += fact.size;
         }
       }
       // A page that filled exactly where its rows ended looks one further; one that scanned its fill has more to scan.
-      const full = facts.length === query.limit;
-      const more = leftover || (!ended && (!full || (await scan.next(1)).length > 0));
+      const more = leftover || (!ended && (!isFull() || (await scan.next(1)).length > 0));
       return {
         facts,
         cursor: more && last ? cursors.encode(name, { order: last.order, head: newest }) : null,

@@ -25,6 +25,10 @@ export class StoredFact implements FactView {
     this.state = live && entry.until !== null && entry.until <= now ? 'expired' : entry.state;
   }
 
+  /** Bytes of the statement. */
+  get size(): number {
+    return this.#record.bytes.length;
+  }
   get id(): string {
     return cidText(this.#digest);
   }
@@ -71,7 +75,7 @@ export async function readFacts(
   reader: Reader,
   digests: readonly Digest[],
   now: number,
-): Promise<(FactView | undefined)[]> {
+): Promise<(StoredFact | undefined)[]> {
   const records = await reader.getMany(digests.map(keys.logKey));
   const found = records.map((value, at) => {
     if (!value) return undefined;
@@ -83,7 +87,7 @@ export async function readFacts(
   const entries = await reader.getMany(
     facts.map(({ statement, digest }) => keys.viewEntryKey(keyId(keyOf(statement)!), statement.hlc, digest)),
   );
-  const views = new Map<object, FactView>();
+  const views = new Map<object, StoredFact>();
   facts.forEach((fact, at) => {
     const value = entries[at];
     const id = Buffer.from(fact.digest).toString('hex');

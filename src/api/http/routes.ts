@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Dispatcher } from '../dispatch.ts';
 import { ApiError } from '../errors.ts';
+import { LARGE_ANSWER_BYTES } from '../limits.ts';
 import type { Call, Endpoint, Input, Operation } from '../operations/operation.ts';
 import type { Place } from '../problem.ts';
 import { fromStrings, validate } from '../schema/input.ts';
@@ -21,6 +22,8 @@ declare module 'fastify' {
     identity: Identity | null;
     /** Which part of the input is being read, for error locations. */
     place: Place;
+    /** Code of the problem it was answered with. */
+    refusal: string | undefined;
   }
 }
 
@@ -99,10 +102,11 @@ function jsonHandler(endpoint: Operation, dispatcher: Dispatcher): Handler {
     const input = readInput(request, endpoint);
     request.place = endpoint.input.body === undefined ? 'query' : 'body';
     const { who } = callOf(request, dispatcher);
-    const answer = await dispatcher.run(who, endpoint, input);
-    reply.headers({ ...answer.headers });
-    if (endpoint.status === 204) return reply.code(204).send();
-    return sendJson(reply, answer.status ?? endpoint.status, await stringify(answer.body));
+    const { status, headers, text } = await dispatcher.run(who, endpoint, input);
+    reply.headers({ ...headers });
+    if (status === 204) return reply.code(204).send();
+    if (text.length >= LARGE_ANSWER_BYTES) dispatcher.pages.hold(text.length, reply.raw);
+    return sendJson(reply, status, text);
   };
 }
 

@@ -18,17 +18,21 @@ import {
   CONNECTION_IDLE_MS,
   HEADERS_TIMEOUT_MS,
   KEEP_ALIVE_MS,
+  LARGE_ANSWER_BYTES,
   MAX_HEADER_BYTES,
   MAX_PATH_PARAM,
+  STOP_NOTICE_MS,
 } from '../limits.ts';
 import { type ApiMetrics, createMetrics } from '../metrics.ts';
 import { endpoints, eventsEndpoint, rpcEndpoint } from '../operations/index.ts';
 import type { ApiContext, Endpoint, Operation } from '../operations/operation.ts';
 import type { Place } from '../problem.ts';
+import { RequestLog } from '../request-log.ts';
 import { RpcServer } from '../rpc/rpc.ts';
 import { Allowances, Authenticator } from './authenticate.ts';
 import { checkContentType, discardBody, installBodyParsers } from './body.ts';
 import { ClientErrors } from './client-errors.ts';
+import { Connections } from './connections.ts';
 import { EventStreams } from './event-route.ts';
 import { isLoopback, LoopbackGuard } from './guard.ts';
 import { METHODS, type RouteConfig, refuseMethod, registerRoutes, sendJson } from './routes.ts';
@@ -55,10 +59,13 @@ export class Api {
   readonly #authenticator: Authenticator;
   readonly #dispatcher: Dispatcher;
   readonly #events: EventStreams;
+  readonly #requestLog: RequestLog;
+  readonly #connections = new Connections();
   readonly #operations: readonly Operation[];
   #app: FastifyInstance | undefined;
   #stopping: Promise<void> | undefined;
   #port: number;
+  #startedAt = 0;
 
   constructor(components: ApiComponents, init: ApiInit) {
     this.#components = components;
@@ -70,9 +77,17 @@ export class Api {
     const context: ApiContext = {
       components,
       init,
-      runtime: { url: () => this.url, sseClients: () => this.#events.size },
+      runtime: {
+        url: () => this.url,
+        sseClients: () => this.#events.size,
+        uptimeMs: () => components.timers.now() - this.#startedAt,
+      },
     };
-    this.#dispatcher = new Dispatcher(context, new Allowances(init, components.timers), this.#metrics);
+    const { log, timers } = components;
+    const onSuppressed = (kind: string) => this.#metrics.linesSuppressed.inc({ kind });
+    this.#requestLog = new RequestLog({ log, timers, onSuppressed });
+    const allowances = new Allowances(init, timers);
+    this.#dispatcher = new Dispatcher(context, allowances, this.#metrics, this.#requestLog);
     this.#events = new EventStreams(context, this.#metrics);
     this.#operations = endpoints.filter((endpoint) => endpoint.kind === 'json');
   }
@@ -104,11 +119,12 @@ export class Api {
     app.server.maxConnections = maxConnections;
     app.server.on('drop', () => this.#metrics.refusals.inc({ code: 'too_many_connections' }));
     this.#port = (app.server.address() as AddressInfo).port;
+    this.#startedAt = this.#components.timers.now();
   }
 
   /**
-   * Takes no more requests, ends the event streams, and lets requests in flight finish; what is not done after
-   * `drainTimeoutMs` is cut off.
+   * Ends the event streams, answers requests that come now with `stopping`, and lets those in flight finish; what is not
+   * done after `drainTimeoutMs` is cut off. Connections are closed after an answer that says so, or once they are idle.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#drain();
@@ -118,14 +134,21 @@ export class Api {
   async #drain(): Promise<void> {
     const app = this.#app;
     if (app === undefined) return;
+    const { timers, log } = this.#components;
     this.#events.stopAll();
-    const closed = app.close();
-    const cancel = this.#components.timers.after(this.#init.drainTimeoutMs, () => {
-      this.#components.log.warn('requests in flight were cut off');
+    this.#connections.endAfterAnswers();
+    const cancel = timers.after(this.#init.drainTimeoutMs, () => {
+      const requests = this.#connections.answering;
+      log.warn({ event: 'drain_timeout', requests }, 'requests in flight were cut off');
       app.server.closeAllConnections();
     });
-    await closed;
+    const noticed = Promise.withResolvers<void>();
+    const cancelNotice = timers.after(STOP_NOTICE_MS, noticed.resolve);
+    await Promise.race([noticed.promise, this.#connections.none()]);
+    cancelNotice();
+    await app.close();
     cancel();
+    this.#requestLog.flush();
   }
 
   async #build(): Promise<FastifyInstance> {
@@ -163,9 +186,11 @@ export class Api {
       },
     } as never) as unknown as FastifyInstance<Server>;
     clientErrors.watch(app.server);
+    this.#connections.watch(app.server);
     // An expectation nobody knows is no reason not to answer (RFC 9110, section 10.1.1); Node would, without a body.
     app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
     app.decorateRequest('identity', null);
+    app.decorateRequest('refusal', undefined);
     app.decorateRequest('place', 'body' satisfies Place as Place);
     installBodyParsers(app, { deadlineMs: this.#init.requestTimeoutMs, timers });
     app.addHook('onRequest', async (request, reply) => this.#admit(request, reply));
@@ -201,7 +226,10 @@ export class Api {
   /** Every check that needs no body, on every route, in the order in which they cost. */
   async #admit(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     reply.headers(SECURITY_HEADERS);
-    if (this.#stopping !== undefined) throw stoppingError();
+    if (this.#stopping !== undefined) {
+      reply.header('connection', 'close');
+      throw stoppingError();
+    }
     this.#guard.check(request.raw);
     // The router knows more methods than any route here, and one of them makes demands of its own.
     if (!(METHODS as readonly string[]).includes(request.method))
@@ -233,7 +261,8 @@ export class Api {
 
   #answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const { problem, headers } = this.#dispatcher.refuse(error, request.place, request.log);
-    if (problem.code === 'key_in_query') request.log.warn('a secret was sent in a query string; replace that key');
+    request.refusal = problem.code;
+    if (problem.code === 'key_in_query') this.#requestLog.write(request.log, 'secret_in_query', {});
     return reply
       .code(problem.status)
       .headers({ ...headers })
@@ -255,11 +284,12 @@ export class Api {
       route,
       method: request.method,
       status: reply.statusCode,
+      code: request.refusal,
       ms: Math.round(reply.elapsedTime * 10) / 10,
       key: request.identity?.who.keyId ?? undefined,
     };
-    if (reply.statusCode < 400) request.log.debug(details, 'answered');
-    else request.log.info(details, 'refused');
+    if (reply.statusCode < 400) request.log.debug({ event: 'answered', ...details }, 'answered');
+    else this.#requestLog.write(request.log, 'refused', details);
   }
 
   #openApi(): () => string {
@@ -286,8 +316,10 @@ export class Api {
 
   async #answerRpc(rpc: RpcServer, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { who } = request.identity!;
-    const answer = await rpc.handle(who, request.body);
-    return answer === undefined ? reply.code(204).send() : sendJson(reply, 200, answer);
+    const answer = await rpc.handle(who, request.body, request.log);
+    if (answer === undefined) return reply.code(204).send();
+    if (answer.length >= LARGE_ANSWER_BYTES) this.#dispatcher.pages.hold(answer.length, reply.raw);
+    return sendJson(reply, 200, answer);
   }
 
   async #follow(request: FastifyRequest, reply: FastifyReply): Promise<void> {

@@ -5,6 +5,7 @@ import { type Operation, operation } from './operation.ts';
 
 const listConflicts = operation({
   name: 'conflict.list',
+  paged: true,
   method: 'GET',
   path: '/v1/conflicts',
   status: 200,

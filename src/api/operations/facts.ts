@@ -133,6 +133,7 @@ const assertBatch = operation({
 
 const queryFacts = operation({
   name: 'fact.query',
+  paged: true,
   method: 'GET',
   path: '/v1/facts',
   status: 200,
@@ -215,6 +216,7 @@ const retractFact = operation({
 
 const factHistory = operation({
   name: 'fact.history',
+  paged: true,
   method: 'GET',
   path: '/v1/facts/history',
   status: 200,

@@ -13,6 +13,8 @@ export interface ApiContext {
     /** `http://127.0.0.1:8765` */
     url(): string;
     sseClients(): number;
+    /** Since the API began to listen. */
+    uptimeMs(): number;
   };
 }
 
@@ -87,6 +89,8 @@ export interface Operation extends EndpointBase {
   readonly alternatives?: Readonly<Record<number, z.ZodType>>;
   /** What a call takes from the allowance; default 1. */
   readonly cost?: (input: Input) => number;
+  /** Answers a page of records, which may be megabytes: passes the page gate. */
+  readonly paged?: boolean;
   readonly handler: (call: Call, input: Input) => Promise<Answer>;
 }
 

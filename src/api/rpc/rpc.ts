@@ -6,8 +6,8 @@ import { MAX_RPC_BATCH, MAX_RPC_BATCH_ANSWER_BYTES } from '../limits.ts';
 import type { ApiMetrics } from '../metrics.ts';
 import type { Input, Operation } from '../operations/operation.ts';
 import { detailText, type Problem } from '../problem.ts';
+import type { LineLog } from '../request-log.ts';
 import { validate } from '../schema/input.ts';
-import { stringify } from '../stringify.ts';
 
 type Id = string | number | null;
 
@@ -34,7 +34,7 @@ export interface RpcComponents {
   readonly dispatcher: Dispatcher;
   readonly operations: readonly Operation[];
   readonly metrics: ApiMetrics;
-  readonly log: { error(details: object, message: string): void };
+  readonly log: LineLog;
   /** Result of `rpc.discover`. */
   readonly discover: () => object;
 }
@@ -54,9 +54,9 @@ export class RpcServer {
   }
 
   /** Answer to a parsed body, as JSON text; undefined when it held notifications only. */
-  async handle(who: Principal, body: unknown): Promise<string | undefined> {
+  async handle(who: Principal, body: unknown, log: LineLog = this.#components.log): Promise<string | undefined> {
     if (body === undefined) return errorText(null, RPC_PARSE_ERROR, 'Parse error', undefined);
-    if (!Array.isArray(body)) return this.#call(who, body);
+    if (!Array.isArray(body)) return this.#call(who, body, log);
     if (body.length === 0) return invalidRequest(null, 'a batch holds at least one call');
     if (body.length > MAX_RPC_BATCH) {
       return invalidRequest(null, `${body.length} calls in one batch, the limit is ${MAX_RPC_BATCH}`);
@@ -65,7 +65,7 @@ export class RpcServer {
     let size = 0;
     // In order, one after the other: a batch that asserts and then queries sees what it asserted.
     for (const call of body) {
-      const answer = size > MAX_RPC_BATCH_ANSWER_BYTES ? this.#cutOff(call) : await this.#call(who, call);
+      const answer = size > MAX_RPC_BATCH_ANSWER_BYTES ? this.#cutOff(call, log) : await this.#call(who, call, log);
       if (answer === undefined) continue;
       answers.push(answer);
       size += answer.length;
@@ -78,20 +78,20 @@ export class RpcServer {
     return errorText(null, RPC_PARSE_ERROR, 'Parse error', problem);
   }
 
-  async #call(who: Principal, call: unknown): Promise<string | undefined> {
+  async #call(who: Principal, call: unknown, log: LineLog): Promise<string | undefined> {
     const parsed = requestSchema.safeParse(call);
     if (!parsed.success) return invalidRequest(idOf(call), 'not a JSON-RPC 2.0 request');
     const { method, params } = parsed.data;
     const id = parsed.data.id;
-    const answer = await this.#answer(who, id ?? null, method, params);
+    const answer = await this.#answer(who, id ?? null, method, params, log);
     // A call without an id is a notification: it is run, and nobody is told how it went.
     return id === undefined ? undefined : answer;
   }
 
-  async #answer(who: Principal, id: Id, method: string, params: unknown): Promise<string> {
+  async #answer(who: Principal, id: Id, method: string, params: unknown, log: LineLog): Promise<string> {
     if (method === 'rpc.discover') return resultText(id, JSON.stringify(this.#components.discover()));
     const found = this.#methods.get(method);
-    const { dispatcher, metrics, log } = this.#components;
+    const { dispatcher, metrics } = this.#components;
     if (found === undefined) {
       metrics.rpcCalls.inc({ method: 'unknown', code: 'method_not_found' });
       return errorText(id, RPC_METHOD_NOT_FOUND, 'Method not found', undefined);
@@ -103,17 +103,19 @@ export class RpcServer {
         place: 'params',
         scopeSentence: operation.scopeSentence,
       });
-      const { body } = await dispatcher.run(who, operation, split(operation, checked));
+      const { text } = await dispatcher.run(who, operation, split(operation, checked));
       metrics.rpcCalls.inc({ method, code: 'ok' });
-      return resultText(id, await stringify(body));
+      return resultText(id, text);
     } catch (error) {
       const { problem } = dispatcher.refuse(error, 'params', log);
       metrics.rpcCalls.inc({ method, code: problem.code });
+      const details = { route: '/rpc', method, code: problem.code, key: who.keyId ?? undefined };
+      dispatcher.requestLog.write(log, 'refused', details);
       return errorText(id, ERRORS[problem.code].rpc, rpcMessage(problem), problem);
     }
   }
 
-  #cutOff(call: unknown): string | undefined {
+  #cutOff(call: unknown, log: LineLog): string | undefined {
     const id = idOf(call);
     if (id === undefined) return undefined;
     const error = new ApiError(
@@ -121,7 +123,7 @@ export class RpcServer {
       'the answers before this call filled the batch; it was not run',
       'send it again in a smaller batch, or with a smaller limit',
     );
-    const { problem } = this.#components.dispatcher.refuse(error, 'params', this.#components.log);
+    const { problem } = this.#components.dispatcher.refuse(error, 'params', log);
     return errorText(id, ERRORS[problem.code].rpc, rpcMessage(problem), problem);
   }
 }
