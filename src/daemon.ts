@@ -71,7 +71,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       lint: node.lint,
       feed: node.feed,
       status: () => node.status(),
-      ready: () => node.readiness().ready,
+      readiness: () => node.readiness(),
       exportStatements: (who) => node.transfer.exportStatements(who),
       importStatements: (who, statements) => node.transfer.importStatements(who, statements),
       identity: { peerId: identity.peerId, org: config.org.authority, fingerprint: identity.orgFingerprint },

@@ -56,8 +56,8 @@ export interface ApiComponents {
   readonly lint: LintService;
   readonly feed: CommitFeed;
   status(): Promise<NodeStatus>;
-  /** Whether writes work; cheap, asked by every probe. */
-  ready(): boolean;
+  /** Whether writes work, and the code of why not; cheap, asked by every probe. */
+  readiness(): { readonly ready: boolean; readonly code: string | null };
   /** Every statement of the log in local order, signatures included. */
   exportStatements(who: Principal): AsyncIterable<ExportedStatement>;
   /** Admits statements through the same door as every other; one that is refused does not hinder the rest. */

@@ -9,6 +9,7 @@ export interface ApiMetrics {
   readonly rpcCalls: Counter<'method' | 'code'>;
   readonly sseClients: Gauge;
   readonly sseDropped: Counter<'reason'>;
+  readonly linesSuppressed: Counter<'kind'>;
 }
 
 export function createMetrics(registry: Registry): ApiMetrics {
@@ -50,6 +51,12 @@ export function createMetrics(registry: Registry): ApiMetrics {
       name: 'stigmesh_sse_dropped_total',
       help: 'Event streams ended by the daemon, by reason',
       labelNames: ['reason'],
+      registers,
+    }),
+    linesSuppressed: new Counter({
+      name: 'stigmesh_log_lines_suppressed_total',
+      help: 'Log lines about requests that were left out because there were too many, by kind',
+      labelNames: ['kind'],
       registers,
     }),
   };

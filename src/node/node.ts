@@ -18,7 +18,7 @@ import { PageCursors } from './page-cursor.ts';
 import { Queries } from './queries.ts';
 import { decodeLogRecord, fromJson, toJson } from './records.ts';
 import { Transfer } from './transfer.ts';
-import type { FactService, NodeStatus } from './types.ts';
+import type { FactService, NodeStatus, Readiness } from './types.ts';
 import { ViewTable } from './view-table.ts';
 import { EMPTY_HEAD, type Head, Writer } from './writer.ts';
 
@@ -32,6 +32,8 @@ export interface NodeComponents {
   readonly randomBytes: (count: number) => Uint8Array;
   readonly setInterval: (tick: () => void, ms: number) => { unref?: () => unknown };
   readonly clearInterval: (timer: never) => void;
+  /** What the store has to say to its operator at the moment. */
+  readonly storeWarnings?: () => readonly string[];
 }
 
 export interface NodeInit {
@@ -237,6 +239,7 @@ export class StigmeshNode {
     if (!this.#init.durable)
       warnings.push('store.sync is off: an acknowledged write can be lost when the machine fails');
     if (this.#cardinality.pending > 0) warnings.push('views are being recomputed after a change of cardinality');
+    warnings.push(...(this.#components.storeWarnings?.() ?? []));
     const { failure } = this.writer;
     if (failure !== undefined) warnings.push(`the last write failed: ${reasonOf(failure)}`);
     return {
@@ -258,10 +261,12 @@ export class StigmeshNode {
     };
   }
 
-  /** Whether writes work; with the reason when they do not. */
-  readiness(): { readonly ready: boolean; readonly reason: string | null } {
+  /** Whether writes work; with the code and the reason when they do not. */
+  readiness(): Readiness {
     const { failure } = this.writer;
-    return { ready: failure === undefined, reason: failure === undefined ? null : reasonOf(failure) };
+    if (failure === undefined) return { ready: true, code: null, reason: null };
+    const code = failure instanceof StoreError ? failure.code : 'internal_error';
+    return { ready: false, code, reason: reasonOf(failure) };
   }
 
   /** Indexes statements of the log again (maintenance.ts); they are neither new nor checked here. */

@@ -185,6 +185,14 @@ export interface CommitEvent {
   readonly fact: FactView | null;
 }
 
+/** Whether writes work. */
+export interface Readiness {
+  readonly ready: boolean;
+  /** Code of a store error, or `internal_error`. */
+  readonly code: string | null;
+  readonly reason: string | null;
+}
+
 export interface NodeStatus {
   readonly peerId: string;
   readonly org: string;

@@ -75,7 +75,7 @@ describe('disk that fails, under a node', () => {
       store.heal();
       t.tick();
       await t.node.facts.assert(who, fact({ v: 'after' }));
-      assert.deepEqual(t.node.readiness(), { ready: true, reason: null });
+      assert.deepEqual(t.node.readiness(), { ready: true, code: null, reason: null });
       assert.deepEqual(await current(), ['after']);
       assert.deepEqual((await t.node.status()).warnings, []);
       await sound();

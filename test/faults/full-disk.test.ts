@@ -188,7 +188,7 @@ describe('a disk that is really full', () => {
     now += 10_000;
     t.tick();
     await t.node.writer.probe();
-    assert.deepEqual(t.node.readiness(), { ready: true, reason: null });
+    assert.deepEqual(t.node.readiness(), { ready: true, code: null, reason: null });
     const { fact: after } = await t.node.facts.assert(who, fact());
     for (const id of [...acked, after.id]) assert.equal((await t.node.facts.get(who, id)).fact.id, id);
     await t.node.stop();

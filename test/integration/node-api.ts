@@ -78,7 +78,7 @@ export async function startNodeApi(init: Partial<ApiInit> = {}): Promise<NodeApi
       lint: node.lint,
       feed: node.feed,
       status: () => node.status(),
-      ready: () => node.readiness().ready,
+      readiness: () => node.readiness(),
       exportStatements: (who) => node.transfer.exportStatements(who),
       importStatements: (who, statements) => node.transfer.importStatements(who, statements),
       identity: { peerId, org: 'testnode', fingerprint: fingerprint(raw) },

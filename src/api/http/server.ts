@@ -66,6 +66,7 @@ export class Api {
   #stopping: Promise<void> | undefined;
   #port: number;
   #startedAt = 0;
+  #requests = 0;
 
   constructor(components: ApiComponents, init: ApiInit) {
     this.#components = components;
@@ -152,12 +153,15 @@ export class Api {
   }
 
   async #build(): Promise<FastifyInstance> {
-    const { log, timers } = this.#components;
+    const { log, now, timers } = this.#components;
+    const run = now().toString(36);
     const clientErrors = new ClientErrors();
     const app = Fastify({
       loggerInstance: frameworkLog(log),
       // Its lines would quote paths, and paths hold entities; #account writes ours.
       logController: new LogController({ disableRequestLogging: true }),
+      // Ours, never the caller's; the start of the API makes them differ from those of the last run.
+      genReqId: () => `${run}-${(this.#requests++).toString(36)}`,
       bodyLimit: this.#init.bodyLimit,
       keepAliveTimeout: KEEP_ALIVE_MS,
       // A whole body has a deadline of its own (body.ts), because an import may take as long as it keeps coming.
@@ -225,7 +229,7 @@ export class Api {
 
   /** Every check that needs no body, on every route, in the order in which they cost. */
   async #admit(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
-    reply.headers(SECURITY_HEADERS);
+    reply.headers(SECURITY_HEADERS).header('x-request-id', request.id);
     if (this.#stopping !== undefined) {
       reply.header('connection', 'close');
       throw stoppingError();

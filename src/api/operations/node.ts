@@ -110,7 +110,7 @@ const readyz = operation({
   path: '/readyz',
   status: 200,
   tag: 'node',
-  summary: 'Requests are taken and writes work',
+  summary: 'Requests are taken and writes work; if not, the code of why',
   access: 'open',
   rate: null,
   input: {},
@@ -118,9 +118,9 @@ const readyz = operation({
   alternatives: { 503: schema.health },
   errors: ['stopping'],
   async handler({ components }) {
-    return components.ready()
-      ? { body: { status: 'ok' as const } }
-      : { status: 503, body: { status: 'unavailable' as const } };
+    const { ready, code } = components.readiness();
+    if (ready) return { body: { status: 'ok' as const } };
+    return { status: 503, body: { status: 'unavailable' as const, ...(code === null ? {} : { code }) } };
   },
 });
 

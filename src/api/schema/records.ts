@@ -240,7 +240,13 @@ export const wellKnown = named(
   }),
 );
 
-export const health = named('Health', z.object({ status: z.enum(['ok', 'unavailable']) }));
+export const health = named(
+  'Health',
+  z.object({
+    status: z.enum(['ok', 'unavailable']),
+    code: z.string().optional().describe('Why it is unavailable: an error code'),
+  }),
+);
 
 export const importReport = named(
   'ImportReport',

@@ -120,7 +120,7 @@ export function components(fakes: FakeServices = {}): ApiComponents {
     lint: service('lint', fakes.lint ?? {}),
     feed: new FakeFeed(),
     status: () => Promise.reject(new Error('status was not expected')),
-    ready: () => true,
+    readiness: () => ({ ready: true, code: null }),
     exportStatements: () => {
       throw new Error('exportStatements was not expected');
     },

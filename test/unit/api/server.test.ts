@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import { ApiStartError } from '../../../src/api/http/start-error.ts';
-import { DISCARD_BODY_MS, IMPORT_IDLE_MS, MAX_HEADER_BYTES } from '../../../src/api/limits.ts';
+import { DISCARD_BODY_MS, IMPORT_IDLE_MS, MAX_HEADER_BYTES, STOP_NOTICE_MS } from '../../../src/api/limits.ts';
 import { ADMIN_KEY, FakeFeed, FakeTimers, factView, INIT, settle, start, stopAll } from './fakes.ts';
 import { rawRequest } from './http-client.ts';
 
@@ -117,9 +117,9 @@ describe('limits of the server', () => {
   });
 
   it('is ready as long as writes work, and alive in any case', async () => {
-    const { send } = await start({ more: { ready: () => false } });
+    const { send } = await start({ more: { readiness: () => ({ ready: false, code: 'store_full' }) } });
     const ready = await send({ path: '/readyz' }, null);
-    assert.deepEqual([ready.status, ready.json], [503, { status: 'unavailable' }]);
+    assert.deepEqual([ready.status, ready.json], [503, { status: 'unavailable', code: 'store_full' }]);
     assert.deepEqual((await send({ path: '/healthz' }, null)).json, { status: 'ok' });
     assert.deepEqual((await send({ path: '/livez' }, null)).json, { status: 'ok' });
   });
@@ -143,11 +143,37 @@ describe('stopping', () => {
     const inFlight = send({ method: 'POST', path: '/v1/facts', body: FACT });
     await reached.promise;
     const stopped = api.stop();
-    await assert.rejects(send({ path: '/healthz' }), /ECONNREFUSED/);
+    const late = await send({ path: '/readyz' });
+    assert.deepEqual([late.status, late.json.code], [503, 'stopping']);
+    assert.deepEqual([late.headers['retry-after'], late.headers.connection], ['1', 'close']);
     gate.resolve();
-    assert.equal((await inFlight).status, 201);
+    const answered = await inFlight;
+    assert.deepEqual([answered.status, answered.headers.connection], [201, 'close']);
     await stopped;
     await api.stop();
+    await assert.rejects(send({ path: '/healthz' }), /ECONNREFUSED/);
+  });
+
+  it('closes a kept connection after the answer that was under way, however long that took', async () => {
+    const gate = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    async function* exportStatements() {
+      yield { id: 'b', bytes: Buffer.from('{}'), sig: new Uint8Array(64) };
+      reached.resolve();
+      await gate.promise;
+    }
+    const timers = new FakeTimers();
+    const { api } = await start({ more: { exportStatements, timers } });
+    const answer = rawRequest(api.port, `GET /v1/export HTTP/1.1\r\n${HEAD}\r\n`);
+    await reached.promise;
+    const stopped = api.stop();
+    while (timers.pending < 2) await settle();
+    timers.advance(STOP_NOTICE_MS);
+    await settle();
+    gate.resolve();
+    assert.match(await answer, /^HTTP\/1.1 200 /);
+    await stopped;
+    assert.equal(timers.pending, 0);
   });
 
   it('cuts off what is not done in time', async () => {

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { pino } from 'pino';
+import { LOG_LINES_BURST, LOG_LINES_PER_MINUTE, LOG_SUMMARY_MS } from '../../../src/api/limits.ts';
+import { RequestLog } from '../../../src/api/request-log.ts';
+import { ADMIN_KEY, FakeTimers, settle, start, stopAll } from './fakes.ts';
+
+type Line = Record<string, unknown> & { readonly event?: string };
+
+/** A log whose lines can be read. */
+function memoryLog() {
+  const lines: Line[] = [];
+  return { lines, log: pino({ level: 'debug', base: null }, { write: (text) => lines.push(JSON.parse(text)) }) };
+}
+
+const unused = (): Promise<never> => Promise.reject(new Error('the name is refused before'));
+
+describe('log of requests', () => {
+  afterEach(stopAll);
+
+  it('writes a bounded number of lines however many requests are refused, and says how many it left out', () => {
+    const timers = new FakeTimers();
+    const { log, lines } = memoryLog();
+    const suppressed: string[] = [];
+    const requests = new RequestLog({ log, timers, onSuppressed: (kind) => suppressed.push(kind) });
+    const flood = 10_000;
+    for (let i = 0; i < flood; i++) requests.write(log, 'refused', { i });
+    assert.equal(lines.length, LOG_LINES_BURST);
+    assert.equal(suppressed.length, flood - LOG_LINES_BURST);
+    // A failure is of another kind, and is seen.
+    requests.write(log, 'request_failed', { code: 'x' });
+    assert.deepEqual([lines.at(-1)!.event, lines.at(-1)!.level], ['request_failed', 50]);
+    timers.advance(LOG_SUMMARY_MS);
+    const { event, of, count } = lines.at(-1)!;
+    assert.deepEqual(
+      { event, of, count },
+      { event: 'lines_suppressed', of: 'refused', count: flood - LOG_LINES_BURST },
+    );
+    const before = lines.length;
+    timers.advance(60_000);
+    assert.equal(lines.length, before, 'the summary comes once');
+    for (let i = 0; i < flood; i++) requests.write(log, 'refused', { i });
+    assert.equal(lines.length - before, LOG_LINES_BURST);
+    requests.flush();
+    assert.equal(lines.at(-1)!.count, flood - LOG_LINES_BURST);
+    assert.equal(timers.pending, 0);
+  });
+
+  it('goes on at its rate while a flood lasts', () => {
+    const timers = new FakeTimers();
+    const { log, lines } = memoryLog();
+    const requests = new RequestLog({ log, timers, onSuppressed: () => {} });
+    for (let second = 0; second < 60; second++) {
+      for (let i = 0; i < 100; i++) requests.write(log, 'refused', { i });
+      timers.advance(1000);
+    }
+    const refused = lines.filter(({ event }) => event === 'refused').length;
+    assert.ok(refused >= LOG_LINES_PER_MINUTE - 10 && refused <= LOG_LINES_PER_MINUTE + LOG_LINES_BURST, `${refused}`);
+    assert.ok(lines.length - refused <= 6);
+  });
+
+  it('says of a refused request what it was, which code it got and by which id it can be found', async () => {
+    const { log, lines } = memoryLog();
+    const { send } = await start({ facts: { get: unused }, more: { log } });
+    const answer = await send({ path: '/v1/facts/user:alice-secret' });
+    assert.equal(answer.status, 404);
+    await settle();
+    const [line, ...others] = lines.filter(({ event }) => event === 'refused');
+    assert.deepEqual(others, []);
+    const { level, route, method, status, code, key, reqId } = line!;
+    assert.deepEqual(
+      { level, route, method, status, code, key },
+      { level: 30, route: '/v1/facts/{fact_id}', method: 'GET', status: 404, code: 'fact_not_found', key: 'key-1' },
+    );
+    assert.equal(reqId, answer.headers['x-request-id']);
+    assert.match(String(reqId), /^[0-9a-z]+-[0-9a-z]+$/);
+    assert.doesNotMatch(JSON.stringify(lines), /alice-secret/);
+    const next = await send({ path: '/healthz' });
+    assert.notEqual(next.headers['x-request-id'], reqId);
+    assert.equal(lines.at(-1)!.event, 'answered');
+  });
+
+  it('names a request by itself, whatever name the caller gives it', async () => {
+    const { send } = await start();
+    const answer = await send({ path: '/healthz', headers: { 'x-request-id': 'forged', 'request-id': 'forged' } });
+    assert.doesNotMatch(String(answer.headers['x-request-id']), /forged/);
+  });
+
+  it('logs refused JSON-RPC calls alike, one line a call', async () => {
+    const { log, lines } = memoryLog();
+    const { send } = await start({ facts: { get: unused }, more: { log } });
+    const call = { jsonrpc: '2.0', id: 1, method: 'fact.get', params: { fact_id: 'sha256:short' } };
+    const answer = await send({ method: 'POST', path: '/rpc', body: [call, call] });
+    assert.equal(answer.status, 200);
+    const refused = lines.filter(({ event }) => event === 'refused');
+    assert.deepEqual(
+      refused.map(({ route, method, code, reqId }) => ({ route, method, code, reqId })),
+      Array(2).fill({
+        route: '/rpc',
+        method: 'fact.get',
+        code: 'cid_malformed',
+        reqId: answer.headers['x-request-id'],
+      }),
+    );
+  });
+
+  it('warns about a secret in a query string without repeating it', async () => {
+    const { log, lines } = memoryLog();
+    const { send } = await start({ more: { log } });
+    await send({ path: `/v1/me?api_key=${ADMIN_KEY}` }, null);
+    await settle();
+    assert.ok(lines.some(({ event, level }) => event === 'secret_in_query' && level === 40));
+    assert.doesNotMatch(JSON.stringify(lines), new RegExp(ADMIN_KEY));
+  });
+});
