@@ -13,14 +13,20 @@ import { verifyIndependently } from './facts/independent-verify.ts';
 import { type Identity, initIdentity, loadIdentity, publicKeyFromPeerId } from './identity/index.ts';
 import {
   isRebuilding,
+  missingFromLog,
   type ReindexReport,
   reindex,
   type VerifyReport,
   type VerifySignature,
   verifyLog,
 } from './node/maintenance.ts';
+import { mend } from './node/mend.ts';
 import { StigmeshNode } from './node/node.ts';
 import { syncDirectory } from './store/durable-file.ts';
+import { metaKey } from './store/keys.ts';
+import type { FileDamage } from './store/level/inspect.ts';
+import { LevelStore } from './store/level/level-store.ts';
+import { fileDamage, salvage } from './store/level/salvage.ts';
 import { acquireHomeLock, type HomeLock } from './store/lock.ts';
 import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 import { openStore } from './store/migrations/open-store.ts';
@@ -123,7 +129,18 @@ export async function openHome(options: HomeOptions): Promise<OpenHome> {
       notice('the last rebuild of the indexes was interrupted; rebuilding them now');
       await rebuild(level, identity, options);
     }
-    const node = await openNode(level, identity, options);
+    const node = await openNode(level, identity, options, () =>
+      level.damage.map(
+        ({ file, message }) => `the store is damaged: ${file} ${message}; stop and run 'stigmesh verify'`,
+      ),
+    );
+    const closing = new AbortController();
+    const scrubbed = level.scrub(closing.signal).then(
+      (damage) => {
+        for (const { file, message } of damage) notice(`the store is damaged: ${file} ${message}`);
+      },
+      (error: unknown) => notice(`the files of the store could not be checked: ${(error as Error).message}`),
+    );
     return {
       identity,
       store: level,
@@ -131,7 +148,9 @@ export async function openHome(options: HomeOptions): Promise<OpenHome> {
       migrated,
       takenOver: lock.takenOver,
       close: async () => {
+        closing.abort();
         await node.stop();
+        await scrubbed;
         await level.close();
         await lock.release();
       },
@@ -160,42 +179,89 @@ function rebuild(
   return reindex(store, () => openNode(store, identity, { ...options, now: () => at }), options.progress);
 }
 
+/** What `stigmesh verify` finds, and did about it. */
+export interface HomeVerifyReport extends VerifyReport {
+  /** Files of the store that are not as they were written. With any, and without `quarantine`, nothing else is read. */
+  readonly files: readonly FileDamage[];
+  /** Where the damaged store was moved, after what can be read of it was copied into a new one. */
+  readonly salvaged: string | null;
+  /** Records beside the log (audit, gardens, keys) that could not be read and were set aside. */
+  readonly records: number;
+}
+
 /**
- * Recomputes every CID and signature of a home's log with the independent verifier (@noble/ed25519). The daemon must
- * not run. With `quarantine` damaged entries are set aside and the indexes rebuilt without them.
+ * Checks the files of a home's store, and recomputes every CID and signature of its log with the independent verifier
+ * (@noble/ed25519). The daemon must not run. With `quarantine` a store whose files are damaged is repaired on a copy,
+ * damaged entries are set aside, and the indexes are rebuilt without them.
  */
-export function verifyHome(
+export async function verifyHome(
   options: HomeOptions & { readonly quarantine: boolean; readonly progress?: (done: number) => void },
-): Promise<VerifyReport> {
-  return withStore(options, async (store, identity) => {
-    const check: VerifySignature = async (digest, sig, origin) =>
-      verifyIndependently(digest, sig, publicKeyFromPeerId(origin));
-    const report = await verifyLog(store, check, options);
-    if (report.quarantined > 0) await rebuild(store, identity, options);
-    return report;
-  });
+): Promise<HomeVerifyReport> {
+  const { paths, quarantine, now, notice, version } = options;
+  const lock = await lockHome(options);
+  try {
+    const files = await fileDamage(paths.dataDir);
+    if (files.length > 0 && !quarantine) {
+      return { statements: 0, good: 0, damaged: [], quarantined: 0, lost: [], files, salvaged: null, records: 0 };
+    }
+    let salvaged: string | null = null;
+    if (files.length > 0) {
+      salvaged = await salvage(paths.dataDir, now());
+      notice(`the damaged store was moved to ${salvaged}; what can be read of it is in ${paths.dataDir}`);
+      await nameSchema(paths.dataDir, version);
+    }
+    return await useStore(options, async (store, identity) => {
+      const check: VerifySignature = async (digest, sig, origin) =>
+        verifyIndependently(digest, sig, publicKeyFromPeerId(origin));
+      const report = await verifyLog(store, check, options);
+      if (salvaged === null && report.quarantined === 0) return { ...report, files, salvaged, records: 0 };
+      const { records } = await mend(store, salvaged !== null);
+      await rebuild(store, identity, options);
+      const { lost } = await missingFromLog(store);
+      return { ...report, lost, files, salvaged, records };
+    });
+  } finally {
+    await lock.release();
+  }
+}
+
+/** The schema version is one row and may be among what was lost; the operator who salvages runs the program that wrote it. */
+async function nameSchema(location: string, version: string): Promise<void> {
+  const store = await LevelStore.open({ location });
+  try {
+    if ((await store.get(metaKey('schema'))) !== undefined) return;
+    const record = Buffer.from(JSON.stringify({ version: SCHEMA_VERSION, written_by: `stigmesh/${version}` }));
+    await store.batch([{ type: 'put', key: metaKey('schema'), value: record }], { durable: true });
+  } finally {
+    await store.close();
+  }
 }
 
 async function withStore<T>(options: HomeOptions, work: (store: Store, identity: Identity) => Promise<T>): Promise<T> {
-  const { paths, loaded, env, version, now, notice } = options;
   const lock = await lockHome(options);
   try {
-    const identity = await loadIdentity(paths, passphraseOf(await readPassphrase(loaded.config, env, paths)));
-    const cacheBytes = loaded.config.store.cache_mb * 1024 * 1024;
-    const { store } = await openStore({
-      location: paths.dataDir,
-      cacheBytes,
-      writtenBy: `stigmesh/${version}`,
-      now,
-      log: notice,
-    });
-    try {
-      return await work(store, identity);
-    } finally {
-      await store.close();
-    }
+    return await useStore(options, work);
   } finally {
     await lock.release();
+  }
+}
+
+/** The same, for who holds the lock of the home. */
+async function useStore<T>(options: HomeOptions, work: (store: Store, identity: Identity) => Promise<T>): Promise<T> {
+  const { paths, loaded, env, version, now, notice } = options;
+  const identity = await loadIdentity(paths, passphraseOf(await readPassphrase(loaded.config, env, paths)));
+  const cacheBytes = loaded.config.store.cache_mb * 1024 * 1024;
+  const { store } = await openStore({
+    location: paths.dataDir,
+    cacheBytes,
+    writtenBy: `stigmesh/${version}`,
+    now,
+    log: notice,
+  });
+  try {
+    return await work(store, identity);
+  } finally {
+    await store.close();
   }
 }
 
@@ -215,11 +281,24 @@ export function lockFile(paths: StigmeshPaths): string {
   return join(paths.stateDir, 'daemon.lock');
 }
 
-function openNode(store: Store, identity: Identity, { loaded, now }: HomeOptions): Promise<StigmeshNode> {
+function openNode(
+  store: Store,
+  identity: Identity,
+  { loaded, now }: HomeOptions,
+  storeWarnings: () => readonly string[] = () => [],
+): Promise<StigmeshNode> {
   const { config } = loaded;
   const many = Object.entries(config.relations).filter(([, { cardinality }]) => cardinality === 'many');
   return StigmeshNode.open(
-    { store, now, randomUUID, randomBytes, setInterval, clearInterval: clearInterval as (timer: never) => void },
+    {
+      store,
+      now,
+      randomUUID,
+      randomBytes,
+      setInterval,
+      clearInterval: clearInterval as (timer: never) => void,
+      storeWarnings,
+    },
     {
       nodeKey: identity.nodeKey,
       peerId: identity.peerId,

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Digest, decodeStatement, sha256, statementId } from '../facts/index.ts';
 import * as keys from '../store/keys.ts';
-import { forEachSlice, type Reader, type Store, type StoreOp } from '../store/store.ts';
+import { forEachSlice, type Reader, type Store, StoreError, type StoreOp } from '../store/store.ts';
 import type { StigmeshNode } from './node.ts';
 import { decodeLogRecord, fromJson, type LogRecord, toJson } from './records.ts';
 import { EMPTY_HEAD, type Head } from './writer.ts';
@@ -21,6 +21,8 @@ export interface VerifyReport {
   readonly damaged: readonly { readonly id: string; readonly problem: Problem; readonly message: string }[];
   /** How many of them were moved out of the log. */
   readonly quarantined: number;
+  /** Sequence numbers that were given, or may have been, and of whose statements not even the names are left. */
+  readonly lost: readonly { readonly from: number; readonly to: number }[];
 }
 
 /** Damage listed one by one; beyond it only counted, so that a ruined disk does not become a ruined memory. */
@@ -38,6 +40,7 @@ export async function verifyLog(
   const damaged: VerifyReport['damaged'][number][] = [];
   let statements = 0;
   let bad = 0;
+  let quarantined = 0;
   const moves: StoreOp[] = [];
   const report = (key: Buffer, value: Buffer, problem: Problem, message: string): void => {
     bad += 1;
@@ -74,37 +77,45 @@ export async function verifyLog(
           report(key, value, 'not_canonical', (error as Error).message);
         }
       }
+      quarantined += moves.length / 2;
+      if (moves.length > 0) await store.batch(moves.splice(0), { durable: true });
       options.progress?.(statements);
       await nextTurn();
       return undefined;
     },
     SLICE,
   );
-  for (const id of await missingFromLog(store)) {
+  const { missing, lost } = await missingFromLog(store);
+  for (const id of missing) {
     if (damaged.length < MAX_DAMAGE_LISTED) {
       damaged.push({ id, problem: 'missing', message: 'the sequence names it, the log does not hold it' });
     }
   }
-  if (moves.length > 0) await store.batch(moves, { durable: true });
-  return {
-    statements,
-    good: statements - bad,
-    damaged,
-    quarantined: moves.length / 2,
-  };
+  return { statements, good: statements - bad, damaged, quarantined, lost };
 }
 
-/** Statements the sequence names and the log lacks: lost to damage, or quarantined before. */
-async function missingFromLog(store: Reader): Promise<string[]> {
+/** Statements the sequence names and the log lacks (lost to damage, or quarantined before), and gaps in the sequence. */
+export async function missingFromLog(store: Reader): Promise<{ missing: string[]; lost: VerifyReport['lost'] }> {
   const missing: string[] = [];
+  const lost: VerifyReport['lost'][number][] = [];
+  const gap = (from: number, to: number): void => {
+    if (from <= to && lost.length < MAX_DAMAGE_LISTED) lost.push({ from, to });
+  };
+  let next = 1;
   await forEachSlice(store, keys.sequenceRange(0, Number.MAX_SAFE_INTEGER), async (rows) => {
     const records = await store.getMany(rows.map(({ value }) => keys.logKey(value)));
-    records.forEach((record, at) => {
-      if (!record && missing.length < MAX_DAMAGE_LISTED) missing.push(statementId(rows[at]!.value));
-    });
+    for (const [at, { key, value }] of rows.entries()) {
+      const seq = keys.sequenceOf(key);
+      gap(next, seq - 1);
+      next = seq + 1;
+      if (records[at] || missing.length >= MAX_DAMAGE_LISTED) continue;
+      missing.push(value.length === keys.DIGEST_BYTES ? statementId(value) : value.toString('hex'));
+    }
     return undefined;
   });
-  return missing;
+  const head = await store.get(keys.metaKey('head'));
+  if (head) gap(next, fromJson<Head>(head).seq);
+  return { missing, lost };
 }
 
 export interface ReindexReport {
@@ -134,6 +145,22 @@ export async function isRebuilding(store: Reader): Promise<boolean> {
   return (await store.get(keys.metaKey('rebuilding'))) !== undefined;
 }
 
+/** Digest of the indexes as they are now; empty when they are too damaged to be read. */
+async function settledDigest(store: Store, open: () => Promise<StigmeshNode>): Promise<string> {
+  let node: StigmeshNode | undefined;
+  try {
+    // What has expired by now is settled first: the rebuilt view is a view of now.
+    node = await open();
+    await node.settled();
+    await node.stop();
+    return await derivedDigest(store);
+  } catch (error) {
+    await node?.stop();
+    if (error instanceof StoreError && error.code === 'store_corrupt') return '';
+    throw error;
+  }
+}
+
 /**
  * Drops every derived table and rebuilds it from the log. The log is only read; a marker makes an interrupted rebuild
  * known to the next start, which repeats it.
@@ -145,14 +172,7 @@ export async function reindex(
   open: () => Promise<StigmeshNode>,
   progress?: (done: number) => void,
 ): Promise<ReindexReport> {
-  const interrupted = await isRebuilding(store);
-  if (!interrupted) {
-    // What has expired by now is settled first: the rebuilt view is a view of now.
-    const node = await open();
-    await node.settled();
-    await node.stop();
-  }
-  const before = interrupted ? '' : await derivedDigest(store);
+  const before = (await isRebuilding(store)) ? '' : await settledDigest(store, open);
   const head = await store.get(keys.metaKey('head'));
   if (!head) return { statements: 0, before, after: before, changed: false };
   const emptied: Head = { ...fromJson<Head>(head), current: EMPTY_HEAD.current, openConflicts: 0 };
@@ -166,7 +186,8 @@ export async function reindex(
   for (const range of keys.DERIVED_RANGES) {
     await forEachSlice(store, range, async (rows) => {
       const ops = rows.map(({ key }) => ({ type: 'del' as const, key }));
-      await store.batch(ops, { durable: false });
+      // LevelDB may keep a later write that was synced and lose an earlier one that was not.
+      await store.batch(ops, { durable: true });
       return undefined;
     });
   }

@@ -225,6 +225,7 @@ export const idempotencyAgeRange = (upTo: number): KeyRange => ({
   gte: join(TAG.idempotencyAge),
   lt: join(TAG.idempotencyAge, u64(upTo)),
 });
+export const allIdempotency = (): KeyRange => prefixRange(TAG.idempotency);
 export const idempotencyDigestOf = (ageKey: Uint8Array): Buffer => Buffer.from(ageKey.subarray(9));
 
 export const cursorKey = (name: string): Buffer => join(TAG.cursor, Buffer.from(name));

@@ -230,8 +230,8 @@ function nextRecord(bytes: Buffer, from: number, to: number): number | undefined
   return undefined;
 }
 
-const FOOTER_BYTES = 48;
-const TRAILER_BYTES = 5;
+export const FOOTER_BYTES = 48;
+export const TRAILER_BYTES = 5;
 /** Little-endian 0xdb4775248b80fb57. */
 const MAGIC = Buffer.from('57fb808b247547db', 'hex');
 
@@ -270,6 +270,7 @@ export function tableFlaw(file: Uint8Array): Flaw | undefined {
   return end === footer ? undefined : { offset: end, message: 'a block is missing from the index of the table' };
 }
 
+/** @throws RangeError */
 function check(bytes: Buffer, offset: number, size: number): void {
   const end = offset + size;
   if (end + TRAILER_BYTES > bytes.length - FOOTER_BYTES) throw new RangeError('a block beyond the end of the table');
@@ -278,14 +279,15 @@ function check(bytes: Buffer, offset: number, size: number): void {
   }
 }
 
-function block(bytes: Buffer, offset: number, size: number): Uint8Array {
+/** The content of a block. @throws RangeError when it is not what was written */
+export function block(bytes: Buffer, offset: number, size: number): Uint8Array {
   check(bytes, offset, size);
   const data = bytes.subarray(offset, offset + size);
   return bytes[offset + size] === 1 ? snappyDecompress(data) : data;
 }
 
-/** The values of an index block: where the blocks of the table are. */
-function handlesOf(index: Uint8Array): [number, number][] {
+/** The values of an index block: where the blocks of the table are. @throws RangeError */
+export function handlesOf(index: Uint8Array): [number, number][] {
   const restarts = Buffer.from(index.buffer, index.byteOffset, index.length).readUInt32LE(index.length - 4);
   const reader = new VarintReader(index.subarray(0, index.length - 4 * (restarts + 1)));
   const handles: [number, number][] = [];

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { syncDirectory, syncFile } from '../durable-file.ts';
 import { storeError } from '../level/level-errors.ts';
 import { LevelStore } from '../level/level-store.ts';
+import { finishSalvage } from '../level/salvage.ts';
 import { StoreError } from '../store.ts';
 import { MIGRATIONS, type Migration, schemaAfter } from './migrations.ts';
 import { assertReadable, prepareSchema, readSchema, type SchemaRecord } from './schema.ts';
@@ -35,6 +36,7 @@ export interface OpenedStore {
  */
 export async function openStore(init: OpenStoreInit): Promise<OpenedStore> {
   const migrations = init.migrations ?? MIGRATIONS;
+  await finishSalvage(init.location);
   let store = await open(init);
   try {
     const record = await readSchema(store);
