@@ -74,12 +74,20 @@ export class DocSession {
   }
 
   async stop(): Promise<void> {
-    if (this.#daemon?.exitCode === null) {
-      this.#daemon.kill('SIGTERM');
-      await once(this.#daemon, 'exit');
-    }
+    this.#stopDaemon();
+    if (this.#daemon?.exitCode === null) await once(this.#daemon, 'exit');
     this.#shell?.kill();
     rmSync(this.#home, { recursive: true, force: true });
+  }
+
+  /** The daemon itself, by what it wrote down: a signal to its terminal would leave it running. */
+  #stopDaemon(): void {
+    try {
+      const record = readFileSync(join(this.#home, '.local/state/stigmesh/daemon.json'), 'utf8');
+      process.kill((JSON.parse(record) as { pid: number }).pid, 'SIGTERM');
+    } catch {
+      this.#daemon?.kill('SIGTERM');
+    }
   }
 
   async #inShell(command: string): Promise<string> {
