@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises';
 import { type Logger, pino } from 'pino';
 import type { LoadedConfig } from '../config/load.ts';
 import { type Daemon, initHome, startDaemon } from '../daemon.ts';
@@ -24,14 +25,18 @@ export async function runDaemon(
     const { format } = loaded.config.log;
     const hasSummary = isPretty || (Boolean(world.stdout.isTTY) && format !== 'json' && !out.json);
     const log = await makeLog(session, loaded, isPretty, hasSummary ? world.stderr : world.stdout);
-    // On one screen, the records of the start would say what the summary says.
-    const isOneScreen = hasSummary && Boolean(world.stderr.isTTY) && log.level === 'info';
-    if (isOneScreen) log.level = 'warn';
     const daemon = await startDaemon({ ...options, loaded, log });
-    if (isOneScreen) log.level = 'info';
     if (hasSummary) await out.lines(summary(session, daemon, created));
     else announce(log, daemon);
-    const stopReloading = world.onSignal('SIGHUP', () => void reload(session, daemon, flags, log));
+    // Who serves does not end because nobody reads the log any more.
+    world.surviveLostOutput();
+    const terminal = await hasTerminal();
+    const stopReloading = world.onSignal('SIGHUP', () => void hangUp());
+    const hangUp = async () => {
+      // The same signal says that the terminal was closed: then nobody is there to stop the daemon later.
+      if (terminal && !(await hasTerminal())) signals.ask();
+      else await reload(session, daemon, flags, log);
+    };
     try {
       await signals.asked;
     } finally {
@@ -40,6 +45,16 @@ export async function runDaemon(
     return await stop(session, daemon, loaded, log);
   } finally {
     signals.release();
+  }
+}
+
+/** Whether the process has a controlling terminal; one that was closed cannot be opened any more (ENXIO, tty(4)). */
+async function hasTerminal(): Promise<boolean> {
+  try {
+    await (await open('/dev/tty', 'r')).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -128,21 +143,23 @@ async function stop(session: Session, daemon: Daemon, loaded: LoadedConfig, log:
 class StopSignals {
   /** Resolves at the first signal, also one that comes while the daemon is still starting. */
   readonly asked: Promise<void>;
-  readonly #releases: (() => void)[] = [];
+  /** The first signal, by whatever else means the same. */
+  readonly ask: () => void;
+  readonly #releases: readonly (() => void)[];
 
   constructor({ world, out }: Session) {
-    this.asked = new Promise((resolve) => {
-      let count = 0;
-      for (const name of ['SIGTERM', 'SIGINT'] as const) {
-        const release = world.onSignal(name, () => {
-          count += 1;
-          if (count > 1) world.exit(EXIT.failed);
-          if (!out.quiet && world.stderr.isTTY) out.note('stopping; once more ends it at once');
-          resolve();
-        });
-        this.#releases.push(release);
-      }
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.asked = promise;
+    this.ask = resolve;
+    let count = 0;
+    this.#releases = (['SIGTERM', 'SIGINT'] as const).map((name) =>
+      world.onSignal(name, () => {
+        count += 1;
+        if (count > 1) world.exit(EXIT.failed);
+        if (!out.quiet && world.stderr.isTTY) out.note('stopping; once more ends it at once');
+        resolve();
+      }),
+    );
   }
 
   release(): void {

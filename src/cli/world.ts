@@ -27,6 +27,11 @@ export interface World {
   /** Sends a signal. @throws NodeJS.ErrnoException ESRCH when there is no such process */
   kill(pid: number, signal: NodeJS.Signals): void;
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * From now on the process goes on when nobody takes its output any more. Until then it ends:
+   * `stigmesh query | head` closes our output early, and that is the reader's good right.
+   */
+  surviveLostOutput(): void;
   /** Ends the process without waiting for anything. */
   exit(code: number): never;
 }
@@ -38,6 +43,13 @@ export function packageVersion(): string {
 }
 
 export function systemWorld(): World {
+  const { stdout, stderr } = process;
+  let survives = false;
+  // A pipe without a reader, or a terminal that was closed.
+  const lost = (error: NodeJS.ErrnoException): void => {
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
+    if (!survives) process.exit();
+  };
   return {
     surroundings: systemSurroundings(),
     username: userName(),
@@ -48,8 +60,8 @@ export function systemWorld(): World {
     get stdin() {
       return process.stdin;
     },
-    stdout: process.stdout,
-    stderr: process.stderr,
+    stdout: stdout.on('error', lost),
+    stderr: stderr.on('error', lost),
     fetch: (input, init) => fetch(input, init),
     now: () => Date.now(),
     uptime: () => performance.now(),
@@ -61,6 +73,9 @@ export function systemWorld(): World {
     sleep: async (ms, signal) => {
       const { setTimeout: sleep } = await import('node:timers/promises');
       await sleep(ms, undefined, signal === undefined ? {} : { signal });
+    },
+    surviveLostOutput: () => {
+      survives = true;
     },
     exit: (code) => process.exit(code),
   };

@@ -63,23 +63,33 @@ async function verifyLog(session: Session, quarantine: boolean): Promise<undefin
     progress: (done) => out.progress(`${done} statements checked`),
   });
   const seconds = (world.uptime() - begin) / 1000;
-  const isGood = report.damaged.length === 0;
+  // Damage is listed up to a limit, but all of it is counted.
+  const bad = report.statements - report.good;
+  const problems = [
+    ...report.files.map(({ file, message }) => [file, 'file', message]),
+    ...report.damaged.map(({ id, problem, message }) => [id, problem, message]),
+    ...report.lost.map(({ from, to }) => [`${from}–${to}`, 'lost', 'sequence numbers whose statements are gone']),
+  ];
+  const isGood = problems.length === 0 && bad === 0;
   await out.answer({
     json: { ...report, seconds },
-    quiet: isGood ? 'good' : report.damaged.map(({ id }) => id),
+    quiet: isGood ? 'good' : problems.map(([what = '']) => what),
     human: () =>
       isGood
         ? [
             `${out.done} ${counted(report.statements, 'statement')} good: content and signature (${seconds.toFixed(1)} s)`,
           ]
-        : out.table(
-            [{ title: 'STATEMENT' }, { title: 'PROBLEM' }, { title: 'WHAT', min: 16 }],
-            report.damaged.map(({ id, problem, message }) => [id, problem, message]),
-          ),
+        : out.table([{ title: 'WHAT' }, { title: 'PROBLEM' }, { title: 'MEANING', min: 16 }], problems),
   });
   if (isGood) return;
-  const found = `${report.damaged.length} of ${counted(report.statements, 'statement')} damaged`;
-  throw damaged(quarantine ? `${found}, ${report.quarantined} set aside` : found);
+  const found = [
+    report.files.length > 0 ? `${counted(report.files.length, 'file')} of the store damaged` : '',
+    report.statements > 0 ? `${bad} of ${counted(report.statements, 'statement')} damaged` : '',
+    report.quarantined > 0 ? `${report.quarantined} set aside` : '',
+    report.records > 0 ? `${counted(report.records, 'other record')} set aside` : '',
+    report.salvaged === null ? '' : `the damaged store is kept in ${report.salvaged}`,
+  ].filter((part) => part !== '');
+  throw damaged(found.join(', '));
 }
 
 function damaged(message: string): CliError {

@@ -71,6 +71,7 @@ export class Home {
       onSignal: () => () => {},
       kill: () => {},
       sleep: async () => {},
+      surviveLostOutput: () => {},
       exit: (code) => {
         throw new Error(`exit ${code}`);
       },
