@@ -282,7 +282,7 @@ export class Admission {
 }
 
 /** The statement a stigmem:ttl is about: entity `fact:<statement CID>`, or the CID alone. */
-function ttlTarget(entity: string): Uint8Array | undefined {
+export function ttlTarget(entity: string): Uint8Array | undefined {
   try {
     return parseCid(entity.replace(/^fact:/, '')).digest;
   } catch {

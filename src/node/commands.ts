@@ -12,7 +12,6 @@ import {
   formatHlc,
   formatInstant,
   type HybridLogicalClock,
-  isFact,
   normalizeBody,
   normalizeExt,
   parseCid,
@@ -24,7 +23,6 @@ import {
 } from '../facts/index.ts';
 import type { EntryState } from '../facts/view.ts';
 import type { Principal } from '../policy/principal.ts';
-import * as keys from '../store/keys.ts';
 import type { Store } from '../store/store.ts';
 import { type Admission, termsDigest } from './admission.ts';
 import { NodeError } from './errors.ts';
@@ -32,8 +30,9 @@ import { Idempotency } from './idempotency.ts';
 import { MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
 import { notFound } from './queries.ts';
 import { readFacts, StoredFact } from './reader.ts';
-import { decodeLogRecord, type StoredEntry, storedStatement } from './records.ts';
+import type { StoredEntry } from './records.ts';
 import type { GardenService } from './services.ts';
+import { assertTargets, type TargetComponents } from './targets.ts';
 import type { AssertInput, AssertResult, BatchInput, BatchItem, BatchResult, FactView, RetractInput } from './types.ts';
 import type { Key, KeyState, ViewTable } from './view-table.ts';
 import type { Group, Writer } from './writer.ts';
@@ -83,11 +82,13 @@ export class Commands {
   readonly #components: CommandsComponents;
   readonly #init: CommandsInit;
   readonly #idempotency: Idempotency;
+  readonly #targets: TargetComponents;
 
   constructor(components: CommandsComponents, init: CommandsInit) {
     this.#components = components;
     this.#init = init;
     this.#idempotency = new Idempotency({ store: components.store });
+    this.#targets = { store: components.store, gardens: components.gardens, org: init.org };
   }
 
   /** @throws FactError, NodeError, StoreError */
@@ -103,7 +104,7 @@ export class Commands {
       const remembered = await this.#remembered(group, who, idempotencyKey, request);
       const id = remembered?.ids[0];
       if (id !== undefined) return { digest: parseCid(id).digest, id, created: false };
-      await this.#checkSupersedes(checked);
+      await assertTargets(who, checked, this.#targets);
       const stated = await this.state(group, who, checked.body, checked.ext);
       this.#remember(group, who, idempotencyKey, request, [stated.id]);
       return stated;
@@ -167,7 +168,7 @@ export class Commands {
         }
         const ready: (Checked | BatchItem)[] = [];
         for (const item of checked) {
-          ready.push(refused(item) ? item : await refusableAsync(item, () => this.#checkSupersedes(item)));
+          ready.push(refused(item) ? item : await refusableAsync(item, () => assertTargets(who, item, this.#targets)));
         }
         if (input.atomic && ready.some(refused))
           return allRefused(ready.map((item) => (refused(item) ? item : undefined)));
@@ -319,28 +320,6 @@ export class Commands {
     const { v } = body.value;
     if (ext.derived_from === undefined && !(typeof v === 'string' && v.length > SURELY_ENCODABLE)) return;
     encodeStatement({ ...this.#draft({ body, ext }), hlc: formatHlc(0, 0), timestamp: formatInstant(0) });
-  }
-
-  /** Every superseded statement must be known here and be this org's own. */
-  async #checkSupersedes({ ext }: Checked): Promise<void> {
-    const digests = (ext.supersedes ?? []).map((id) => parseCid(id).digest);
-    if (digests.length === 0) return;
-    const records = await this.#components.store.getMany(digests.map(keys.logKey));
-    records.forEach((record, at) => {
-      const id = ext.supersedes![at]!;
-      if (!record)
-        throw new NodeError('unknown_supersedes', `supersedes ${id}: no such statement here`, 'use the id of a fact');
-      const statement = storedStatement(decodeLogRecord(record, digests[at]!));
-      if (!isFact(statement))
-        throw new NodeError('unknown_supersedes', `supersedes ${id}: not a fact`, 'use the id of a fact');
-      if (statement.org !== this.#init.org) {
-        throw new NodeError(
-          'foreign_supersedes',
-          `supersedes ${id}: stated by ${statement.org}, which alone can retire it`,
-          'state your own value; the contradiction is recorded and can be resolved',
-        );
-      }
-    });
   }
 
   /** A statement without its clock: enough to find its key and compare its claim and terms. */
