@@ -50,6 +50,8 @@ export class KeyState {
   /** Entries that are new, or changed other than by the view, since the last evaluation. */
   readonly fresh = new Set<string>();
   readonly touched = new Set<string>();
+  /** What it counts for in the bound of the cache. */
+  counted = 0;
   /** Whether the store has a row for this key. */
   isKnown = false;
   #subjects: Subjects | undefined;
@@ -213,7 +215,7 @@ export class ViewTable {
       }
       delta.current += Number(to === 'current') - Number(!isFresh && old.state === 'current');
     }
-    this.#cachedEntries += state.fresh.size;
+    this.#count(state);
     state.fresh.clear();
     state.touched.clear();
     this.#evaluateConflicts(state, view, ops, delta);
@@ -228,13 +230,16 @@ export class ViewTable {
 
   /** Drops the least recently used keys until the bound holds. Called between turns. */
   trim(): void {
-    this.#cachedEntries = 0;
-    for (const state of this.#cache.values()) this.#cachedEntries += weight(state);
     for (const [hex, state] of this.#cache) {
       if (this.#cachedEntries <= MAX_CACHED_ENTRIES || this.#cache.size === 1) return;
       this.#cache.delete(hex);
-      this.#cachedEntries -= weight(state);
+      this.#cachedEntries -= state.counted;
     }
+  }
+
+  /** View entries held in memory, about: keys without entries count as one. */
+  get cachedEntries(): number {
+    return this.#cachedEntries;
   }
 
   /** True when {@link trim} is due: counted as keys are loaded, so that the check costs nothing. */
@@ -253,8 +258,14 @@ export class ViewTable {
 
   #remember(state: KeyState): void {
     this.#cache.set(state.hex, state);
-    // One more than it holds: the entry about to be added, and the cost of an empty key.
-    this.#cachedEntries += weight(state) + 1;
+    this.#count(state);
+  }
+
+  /** Brings the count of what is held up to date with a state that was added or has grown. */
+  #count(state: KeyState): void {
+    const now = weight(state);
+    this.#cachedEntries += now - state.counted;
+    state.counted = now;
   }
 
   #evaluateConflicts(state: KeyState, view: KeyView, ops: StoreOp[], delta: ViewDelta): void {
