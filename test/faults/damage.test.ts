@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { openHome, verifyHome } from '../../src/home.ts';
 import type { StigmeshNode } from '../../src/node/node.ts';
-import type { FactView } from '../../src/node/types.ts';
 import { readLog, readManifest } from '../../src/store/level/format.ts';
 import { LevelStore } from '../../src/store/level/level-store.ts';
 import { fileDamage } from '../../src/store/level/salvage.ts';
@@ -12,7 +14,8 @@ import { StoreError } from '../../src/store/store.ts';
 import { homeOptions, makeHome, type TestHome } from '../support/home.ts';
 import { Random } from '../support/random.ts';
 import { assertConsistent } from '../support/soundness.ts';
-import { fact, openTestNode, type TestNode, who } from '../support/test-node.ts';
+import { fact, who } from '../support/test-node.ts';
+import type { ReadReport } from './read-process.ts';
 
 const SEED = Number(process.env.STIGMESH_SEED ?? 20261121);
 /** Positions tried; more of them through the environment. */
@@ -206,46 +209,40 @@ describe('damage to the files of a store', function () {
   it('fault 43: tables too many to be checked before opening serve nothing altered, and are checked afterwards', async () => {
     const random = new Random(SEED + 3);
     const tables = files.filter(({ name }) => name.endsWith('.ldb'));
-    // The padding of a footer means nothing.
-    let harmless = 0;
-    for (let n = 0; n < 40; n++) {
-      const { name, size } = random.pick(tables);
-      const at = random.below(size - 8);
-      const { directory, dataDir } = await damaged(name, flip(at, random.below(8)), { killed: true });
-      const what = `seed ${SEED}: byte ${at} of ${name}`;
-      const store = await LevelStore.open({ location: dataDir, checkBytes: 0 });
-      const [damage] = await store.scrub(new AbortController().signal, 0);
-      if (damage) assert.equal(damage.file, name, what);
-      else harmless += 1;
-      let found: TestNode | undefined;
-      try {
-        found = await openTestNode({ store });
-        for (const id of expected.facts.keys()) {
-          const one: string | undefined = await found.node.facts.get(who, id).then(
-            (answer): string => {
-              const stored: FactView = answer.fact;
-              return JSON.stringify([stored.statement, stored.seq, [...stored.signature]]);
-            },
-            (error: unknown) => {
-              assert.ok(
-                isCorrupt(error) || (error as { code?: string }).code === 'fact_not_found',
-                `${what}: ${error}`,
-              );
-              return undefined;
-            },
-          );
-          const [statement, seq, , , signature] = JSON.parse(expected.facts.get(id)!) as unknown[];
-          if (one !== undefined) assert.equal(one, JSON.stringify([statement, seq, signature]), what);
+    const cases = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const { name, size } = random.pick(tables);
+        // Not the footer, whose padding means nothing.
+        const at = random.below(size - 48);
+        const what = `seed ${SEED}: byte ${at} of ${name}`;
+        return { name, what, ...(await damaged(name, flip(at, random.below(8)))) };
+      }),
+    );
+    for (let first = 0; first < cases.length; ) {
+      const script = join(import.meta.dirname, 'read-process.ts');
+      const child = spawn(process.execPath, [script, ...cases.slice(first).map(({ dataDir }) => dataDir)], {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const exited = once(child, 'exit');
+      for await (const line of createInterface({ input: child.stdout })) {
+        const { facts, errors, damage } = JSON.parse(line) as ReadReport;
+        const { what, name } = cases[first++]!;
+        assert.deepEqual(damage, [name], what);
+        for (const error of errors) assert.match(error, /^(?:store_corrupt|fact_not_found)$/, what);
+        for (const [id, text] of facts) {
+          const known = expected.facts.get(id);
+          assert.ok(known !== undefined, `${what}: ${id} is not a fact of this store: ${text}`);
+          const [statement, seq, , , signature] = JSON.parse(known) as unknown[];
+          assert.equal(text, JSON.stringify([statement, seq, signature]), what);
         }
-        await everything(found.node).catch((error: unknown) => assert.ok(isCorrupt(error), `${what}: ${error}`));
-      } catch (error) {
-        assert.ok(isCorrupt(error), `${what}: ${String(error)}`);
       }
-      await found?.node.stop();
-      await store.close();
-      await rm(directory, { recursive: true });
+      const [code, signal] = (await exited) as [number | null, string | null];
+      if (code === 0) break;
+      // LevelDB gives up on tables that are out of order. Then the next start says why, because nothing closed the store.
+      assert.ok(signal !== null, `the reader ended with ${code}`);
+      const { dataDir, what } = cases[first++]!;
+      await assert.rejects(LevelStore.open({ location: dataDir }), isCorrupt, what);
     }
-    assert.ok(harmless < 3, `${harmless} flips were not found`);
   });
 
   it('fault 43: verify names the damaged file; with --quarantine the rest is served again, and what was lost is said', async () => {

@@ -32,15 +32,21 @@ const MARK_FILE = 'closed.mark';
  * Checks the files of a database that nobody has open, without changing any. LevelDB itself does not: by default it
  * reads blocks without looking at their checksums, and drops what it cannot read of its log without a word.
  *
- * Logs and the manifest are always read; tables, the newest first, up to `tableBytes`.
+ * Logs and the manifest are always read; tables, the newest first, up to `tableBytes`. A database that was not closed in
+ * order is read entirely, whatever killed it: LevelDB aborts the process when it compacts a table that is out of order.
  */
-export async function inspect(location: string, tableBytes: number): Promise<Inspection> {
+export async function inspect(
+  location: string,
+  tableBytes: number,
+  unclosedBytes = Number.POSITIVE_INFINITY,
+): Promise<Inspection> {
   const damage: FileDamage[] = [];
   const notices: string[] = [];
   const none = { damage, unread: [], notices };
   const names = await readdir(location).catch(absent);
   if (names === undefined) return none;
-  damage.push(...(await compareWithMark(location)));
+  const changed = await compareWithMark(location);
+  damage.push(...(changed ?? []));
   const current = await readFile(join(location, 'CURRENT'), 'utf8').catch(absent);
   if (current === undefined) {
     const hasData = names.some((name) => /\.(?:ldb|sst|log)$|^MANIFEST-/.test(name));
@@ -63,7 +69,7 @@ export async function inspect(location: string, tableBytes: number): Promise<Ins
     }
   }
   const unread: TableFile[] = [];
-  let left = tableBytes;
+  let left = changed === undefined ? unclosedBytes : tableBytes;
   for (const [number, size] of [...manifest.tables].sort(([a], [b]) => b - a)) {
     const file = tableName(names, number);
     left -= size;
@@ -175,11 +181,12 @@ export async function removeMark(location: string): Promise<void> {
   await syncDirectory(location);
 }
 
-async function compareWithMark(location: string): Promise<FileDamage[]> {
+/** What differs from the mark; undefined without one. */
+async function compareWithMark(location: string): Promise<FileDamage[] | undefined> {
   const mark = await readFile(join(location, MARK_FILE), 'utf8').catch(absent);
   const [digest, text = ''] = mark?.split('\n') ?? [];
   // A mark that is itself damaged says nothing.
-  if (mark === undefined || hash('sha256', text) !== digest) return [];
+  if (mark === undefined || hash('sha256', text) !== digest) return undefined;
   const damage: FileDamage[] = [];
   for (const [file, size, digest] of JSON.parse(text) as [string, number, string | null][]) {
     const path = join(location, file);

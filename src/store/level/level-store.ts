@@ -28,7 +28,10 @@ export interface LevelStoreInit {
   readonly now?: () => number;
   /** Told what an operator should know about the files. */
   readonly log?: (message: string) => void;
-  /** Bytes of tables whose checksums are verified before opening; the rest is left to {@link LevelStore.scrub}. */
+  /**
+   * Bytes of tables whose checksums are verified before opening; the rest is left to {@link LevelStore.scrub}. By
+   * default 128 MB after an orderly close, and all of them otherwise.
+   */
   readonly checkBytes?: number;
 }
 
@@ -87,10 +90,10 @@ export class LevelStore implements Store {
 
   /** @throws StoreError `store_locked`, `store_corrupt`, `store_io` */
   static async open(init: LevelStoreInit): Promise<LevelStore> {
-    const { location, checkBytes = CHECK_BYTES } = init;
+    const { location, checkBytes } = init;
     let found: Inspection;
     for (let look = 1; ; look++) {
-      found = await attempting(inspect(location, checkBytes));
+      found = await attempting(inspect(location, checkBytes ?? CHECK_BYTES, checkBytes));
       if (found.damage.length === 0) break;
       if (look === INSPECTIONS) throw damagedFiles(found.damage);
     }
