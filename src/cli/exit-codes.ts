@@ -34,11 +34,8 @@ export type CliErrorCode =
   | 'file_exists'
   | 'file_unusable'
   | 'nothing_found'
-  | 'some_refused'
   | 'log_damaged'
   | 'lint_failed'
-  | 'still_running'
-  | 'not_initialized'
   | 'not_confirmed';
 
 /** Where the code says more than the status does. */
@@ -46,7 +43,6 @@ const BY_CODE: Readonly<Record<string, ExitCode>> = {
   usage: EXIT.usage,
   not_confirmed: EXIT.usage,
   daemon_not_running: EXIT.notRunning,
-  not_initialized: EXIT.notRunning,
   daemon_timeout: EXIT.timedOut,
   wait_timeout: EXIT.timedOut,
   key_unusable: EXIT.refused,

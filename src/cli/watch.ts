@@ -36,7 +36,7 @@ async function headOf(client: Client): Promise<number> {
 
 class Follower {
   readonly #session: Session;
-  readonly #client: Client;
+  #client: Client;
   readonly #options: WatchOptions & { readonly relation: string | undefined };
   readonly #state: SseState;
   readonly #ending: AbortController;
@@ -76,6 +76,8 @@ class Follower {
       }
       await world.sleep(pause, signal).catch(() => {});
       pause = Math.min(pause * 2, WATCH_BACKOFF_MS.last);
+      // A daemon that was started again may listen elsewhere.
+      if (!signal.aborted) this.#client = await this.#session.client().catch(() => this.#client);
     }
   }
 

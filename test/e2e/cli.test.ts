@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { findHolder, isRunning, lockFileOf } from '../../src/cli/running.ts';
+import { resolvePaths } from '../../src/config/paths.ts';
 import { BIN, cleanEnvironment, type RunningDaemon, startDaemon } from '../support/daemon.ts';
 
 interface Ran {
@@ -36,8 +38,9 @@ async function stigmesh(home: string, args: readonly string[], stdin = ''): Prom
 const children = new Set<ChildProcess>();
 
 /** A command that runs on. What a failed test leaves behind is killed after it. */
-function start(home: string, args: readonly string[]): ChildProcess {
-  const child = spawn(process.execPath, [BIN, ...args], {
+function start(home: string, args: readonly string[], program = [process.execPath, BIN]): ChildProcess {
+  const [command = '', ...rest] = program;
+  const child = spawn(command, [...rest, ...args], {
     env: { ...cleanEnvironment(), STIGMESH_HOME: home },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -46,9 +49,9 @@ function start(home: string, args: readonly string[]): ChildProcess {
   return child;
 }
 
-afterEach(() => {
+function killLeftovers(): void {
   for (const child of children) child.kill('SIGKILL');
-});
+}
 
 /** Resolves when the stream of a child has printed the text. */
 function printed(child: ChildProcess, stream: 'stdout' | 'stderr', text: string): Promise<string> {
@@ -66,6 +69,7 @@ describe('e2e: the command line against a real daemon', function () {
   this.timeout(60_000);
   let daemon: RunningDaemon;
   let scratch: string;
+  afterEach(killLeftovers);
   const run = (args: string, stdin?: string) => stigmesh(daemon.home, args.split(' '), stdin);
   const ok = async (args: string, stdin?: string): Promise<string> => {
     const { code, stdout, stderr } = await run(args, stdin);
@@ -279,6 +283,7 @@ describe('e2e: the command line against a real daemon', function () {
 describe('e2e: starting and ending', function () {
   this.timeout(60_000);
   let home: string;
+  afterEach(killLeftovers);
   beforeEach(() => {
     home = mkdtempSync(join(tmpdir(), 'stigmesh-start-'));
   });
@@ -327,6 +332,36 @@ describe('e2e: starting and ending', function () {
     } finally {
       assert.equal(await daemon.stop(), 0);
     }
+  });
+
+  it('goes on when its log has no reader any more, and ends in order when its terminal is closed', async function () {
+    const { error } = spawnSync('script', ['--version']);
+    // util-linux has the only `script` that runs a command this way.
+    if (error !== undefined || process.platform !== 'linux') this.skip();
+    const daemon = await startDaemon({ home });
+    daemon.process.stdout?.destroy();
+    daemon.process.stderr?.destroy();
+    daemon.process.kill('SIGHUP');
+    assert.equal(
+      (
+        await daemon.fetch('/v1/facts', {
+          json: { entity: 'user:a', relation: 'x:y', value: { type: 'null' }, source: 'user:a' },
+          method: 'POST',
+        })
+      ).status,
+      201,
+    );
+    assert.equal(await daemon.stop(), 0);
+
+    const terminal = start(home, [], ['script', '-qfec', `"${process.execPath}" "${BIN}" start --port 0`, '/dev/null']);
+    await printed(terminal, 'stdout', 'Ready in');
+    const paths = resolvePaths({ env: {}, homedir: home, cwd: home, home });
+    const holder = await findHolder(paths, { platform: process.platform, hostname: hostname() });
+    assert.ok(holder);
+    terminal.kill('SIGKILL');
+    while (await isRunning(holder, process.platform)) await new Promise((resolve) => setImmediate(resolve));
+    // In order: the lock was released, not left behind.
+    assert.equal(existsSync(lockFileOf(paths)), false);
   });
 
   it('finishes open requests at the first signal, and ends at once at the second', async () => {

@@ -16,7 +16,8 @@ On a terminal, a summary goes to stdout and the log, made readable, to stderr. E
 lines and nothing else; the record with "event":"ready" says that the daemon serves, and where.
 
 Signals: SIGTERM and SIGINT finish open requests (daemon.drain_timeout_s) and stop; a second one ends the process at
-once. SIGHUP reads the configuration again and applies the log level.`;
+once. SIGHUP reads the configuration again and applies the log level; when it says that the terminal was closed, the
+daemon stops.`;
 
 export function define(command: Command, cli: Cli): void {
   command

@@ -5,7 +5,7 @@ import { CliError } from '../errors.ts';
 import type { Cli } from '../program.ts';
 import { findHolder } from '../running.ts';
 import type { Session } from '../session.ts';
-import { byteCount, counted } from '../text.ts';
+import { byteCount, counted, duration } from '../text.ts';
 
 type NodeStatus = z.output<typeof nodeStatus>;
 
@@ -43,9 +43,15 @@ export function define(command: Command, cli: Cli): void {
               ['facts', factCounts(status)],
               ['last write', status.last_commit_at ?? 'never'],
               ['clock', clock(status)],
-              ['store', `${byteCount(status.store_bytes)}, schema ${status.schema}`],
-              ['work', `${status.write_queue} writes queued, ${counted(status.sse_clients, 'client')} watching`],
-              ['API keys', status.auth === 'required' ? 'required' : 'NOT required: development only'],
+              ['store', storeText(status)],
+              ['quarantine', status.quarantined > 0 ? `${status.quarantined} damaged, set aside` : undefined],
+              ['work', work(status)],
+              [
+                'API',
+                `${counted(status.connections, 'connection')}, ${counted(status.sse_clients, 'client')} watching`,
+              ],
+              ['API keys', apiKeys(status)],
+              ['runtime', `up ${duration(status.uptime_s)}, Node ${status.node_version}`],
               ...(isOfThisHome || session.options.url === undefined ? places(session) : []),
             ]),
         });
@@ -57,6 +63,26 @@ export function define(command: Command, cli: Cli): void {
 function factCounts(status: NodeStatus): string {
   const conflicts = status.open_conflicts === 0 ? 'no open conflicts' : counted(status.open_conflicts, 'open conflict');
   return `${status.current_facts} current of ${status.facts}, ${counted(status.statements, 'statement')}, ${conflicts}`;
+}
+
+function storeText({ status, reason, store_bytes, schema }: NodeStatus): string {
+  const size = store_bytes === null ? 'size unknown' : byteCount(store_bytes);
+  const state = status === 'ok' ? '' : `, writes REFUSED: ${reason?.message ?? 'no reason given'}`;
+  return `${size}, schema ${schema}${state}`;
+}
+
+/** What waits: nothing of it should stay for long. */
+function work({ write_queue, recomputations, expiry_overdue_s, lint_jobs }: NodeStatus): string {
+  return [
+    `${counted(write_queue, 'statement')} queued`,
+    ...(recomputations === 0 ? [] : [`${counted(recomputations, 'relation')} to recompute`]),
+    ...(expiry_overdue_s === 0 ? [] : [`expiry ${duration(expiry_overdue_s)} late`]),
+    ...(lint_jobs === 0 ? [] : [counted(lint_jobs, 'lint job')]),
+  ].join(', ');
+}
+
+function apiKeys({ auth, api_keys }: NodeStatus): string {
+  return auth === 'required' ? `${api_keys} live, required` : 'NOT required: development only';
 }
 
 function clock({ hlc, hlc_ahead_ms }: NodeStatus): string {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { BATCH_FACTS, MAX_LISTED_REFUSALS } from '../../../src/cli/limits.ts';
+import { BATCH_BYTES, BATCH_FACTS, MAX_LISTED_REFUSALS, MAX_VALUE_BYTES } from '../../../src/cli/limits.ts';
 import { Bench, factRecord, json } from './fixture.ts';
 
 describe('cli: assert', () => {
@@ -139,6 +139,25 @@ describe('cli: assert', () => {
         ['k', 'k/2'],
       );
       assert.equal(JSON.parse(stdout).accepted, BATCH_FACTS + 1);
+    });
+
+    it('sends batches of bounded size in bytes', async () => {
+      accept();
+      const text = 'x'.repeat(60_000);
+      const stdin = `{"entity":"user:a","relation":"x:y","value":"${text}"}\n`.repeat(80);
+      await bench.run(['assert', '--stdin', '--scope', 'team'], { stdin });
+      assert.deepEqual(
+        bench.daemon.requests.map(({ body }) => body.length <= BATCH_BYTES + BATCH_FACTS * 100),
+        [true, true],
+      );
+    });
+
+    it('reads no value above its limit', async () => {
+      const { code, stderr } = await bench.run(['assert', 'user:a', 'x:y', '--stdin'], {
+        stdin: 'x'.repeat(MAX_VALUE_BYTES + 1),
+      });
+      assert.equal(code, 1);
+      assert.match(stderr, /larger than 1048576 bytes/);
     });
 
     it('sends nothing when all or nothing does not fit one batch', async () => {

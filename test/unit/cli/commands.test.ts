@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { MAX_ALL_FACTS } from '../../../src/cli/limits.ts';
+import type { ServerResponse } from 'node:http';
+import { LINT_TIMEOUT_MS, MAX_ALL_FACTS } from '../../../src/cli/limits.ts';
 import { Bench, factRecord, json } from './fixture.ts';
 
 describe('cli: commands', () => {
@@ -262,5 +263,130 @@ describe('cli: commands', () => {
     assert.equal(JSON.parse(bench.daemon.requests[0]?.body ?? '').stale_lookahead_s, 86_400);
     bench.answer(200, { ...result, findings: [] });
     assert.equal((await bench.run(['lint', 'local', '--fail-on-finding'])).code, 0);
+  });
+
+  describe('watch', () => {
+    const event = (id: number, name: string, data: unknown) =>
+      `event: ${name}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
+    const stream = (response: ServerResponse, text: string) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.end(text);
+    };
+    /** Answers the status, then each connection with the next text; null: the connection breaks. */
+    const serve = (texts: readonly (string | null)[]) => {
+      let at = 0;
+      bench.daemon.handler = (request, response) => {
+        if (request.url === '/v1/status') return json(response, 200, { seq: 5 });
+        const text = texts[at++];
+        if (text === null || text === undefined) response.socket?.destroy();
+        else stream(response, text);
+      };
+    };
+    const asked = () =>
+      bench.daemon.requests
+        .filter(({ url }) => url.startsWith('/v1/events'))
+        .map(({ headers }) => headers['last-event-id']);
+
+    it('begins at the head, resumes where a connection ended, and says when the log is another one', async () => {
+      const reset = event(2, 'reset', { head: 2, reason: 'x' });
+      serve([
+        event(6, 'fact', factRecord()),
+        ': heartbeat\nid: 9\n\n',
+        null,
+        reset + event(3, 'fact', factRecord({ seq: 3 })),
+      ]);
+      const { code, stdout, stderr } = await bench.run([
+        'watch',
+        'memory:*',
+        '--scope',
+        'local',
+        '--count',
+        '2',
+        '--json',
+      ]);
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(asked(), ['5', '6', '9', '9']);
+      const events = stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      assert.deepEqual(
+        events.map(({ event, id }) => [event, id]),
+        [
+          ['fact', '6'],
+          ['reset', '2'],
+          ['fact', '3'],
+        ],
+      );
+      assert.match(stderr, /connecting again[\s\S]*broke[\s\S]*trying again in[\s\S]*warning: reset/);
+      assert.ok(bench.daemon.requests.some(({ url }) => url === '/v1/events?relation=memory%3A*&scope=local'));
+    });
+
+    it('doubles its pauses up to the longest', async () => {
+      serve([event(6, 'fact', factRecord()), ...Array.from({ length: 9 }, () => null), event(7, 'fact', factRecord())]);
+      const pauses: number[] = [];
+      const world = { sleep: async (ms: number) => void pauses.push(ms) };
+      assert.equal((await bench.run(['watch', '--count', '2'], { world })).code, 0);
+      assert.deepEqual(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000]);
+    });
+
+    it('gives up when there never was a connection, or the key is refused', async () => {
+      serve([null]);
+      assert.equal((await bench.run(['watch'])).code, 1);
+      let connections = 0;
+      bench.daemon.handler = (request, response) => {
+        if (request.url === '/v1/status') return json(response, 200, { seq: 0 });
+        if (connections++ === 0) stream(response, event(1, 'fact', factRecord()));
+        else json(response, 401, { code: 'api_key_invalid', hint: 'h', detail: 'd' });
+      };
+      assert.equal((await bench.run(['watch'])).code, 5);
+    });
+
+    it('shows facts and resolutions on a line each, and ends at a signal', async () => {
+      let interrupt = () => {};
+      bench.daemon.handler = (request, response) => {
+        if (request.url === '/v1/status') return json(response, 200, { seq: 0 });
+        const resolution = {
+          timestamp: 't',
+          entity: 'user:a',
+          relation: 'x:y',
+          verdict: 'both_valid',
+          winning_fact_id: null,
+          source: 'user:b\u001b[2J',
+        };
+        response
+          .writeHead(200)
+          .write(event(1, 'fact', factRecord({ contradicted: true })) + event(2, 'resolution', resolution));
+      };
+      const lines: string[] = [];
+      const world = {
+        onSignal: (name: string, run: () => void) => {
+          if (name === 'SIGINT') interrupt = run;
+          return () => {};
+        },
+      };
+      const onLine = (text: string) => {
+        lines.push(text);
+        if (lines.length === 2) interrupt();
+      };
+      const { code, stdout } = await bench.run(['watch', '--no-color'], { world, onStdout: onLine });
+      assert.equal(code, 0);
+      assert.match(stdout, /user:alice {2}memory:role {2}CEO {2}contradicted {2}local user:somebody here/);
+      assert.match(stdout, /resolved: both_valid {2}user:b\\u001b\[2J/);
+    });
+  });
+
+  it('lint gives up in time', async () => {
+    bench.answer(200, { job_id: 'j', status: 'running', estimated_s: 1 });
+    let time = 0;
+    const world = {
+      uptime: () => time,
+      sleep: async () => {
+        time += LINT_TIMEOUT_MS / 3;
+      },
+    };
+    const { code, stderr } = await bench.run(['lint', 'local'], { world });
+    assert.equal(code, 6);
+    assert.match(stderr, /not done after 600 s/);
   });
 });

@@ -19,8 +19,13 @@ export class Sink extends Writable {
     this.columns = terminal?.columns as number;
   }
 
+  /** Told of every write. */
+  onText: (text: string) => void = () => {};
+
   override _write(chunk: string | Uint8Array, _encoding: BufferEncoding, done: () => void): void {
-    this.text += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString('utf8');
+    const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString('utf8');
+    this.text += text;
+    this.onText(text);
     done();
   }
 }
@@ -37,6 +42,7 @@ export interface RunOptions {
   /** stdout and stderr are terminals of this width. */
   readonly columns?: number;
   readonly world?: Partial<World>;
+  readonly onStdout?: (text: string) => void;
 }
 
 /** A throw-away home, and command lines run against it in this process. */
@@ -51,6 +57,7 @@ export class Home {
     const terminal = options.columns === undefined ? undefined : { columns: options.columns };
     const stdout = new Sink(terminal);
     const stderr = new Sink(terminal);
+    if (options.onStdout !== undefined) stdout.onText = options.onStdout;
     const world: World = {
       surroundings: {
         env: { STIGMESH_HOME: this.directory, ...options.env },

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Bench } from './fixture.ts';
+import { IMPORT_BYTES, IMPORT_LINES, MAX_LISTED_REFUSALS } from '../../../src/cli/limits.ts';
+import { Bench, json } from './fixture.ts';
 
 describe('cli: export and import', () => {
   const bench = new Bench();
@@ -46,6 +47,24 @@ describe('cli: export and import', () => {
     assert.equal(stderr, 'line 4: no (bad_signature)\n');
     assert.equal(bench.daemon.last.body, lines);
     assert.equal(bench.daemon.last.headers['content-type'], 'application/x-ndjson');
+  });
+
+  it('send requests of bounded size, and list refusals up to a limit', async () => {
+    bench.daemon.handler = (request, response) => {
+      const rejected = request.body.trim().split('\n').length;
+      const errors = Array.from({ length: Math.min(rejected, 100) }, (_, at) => ({
+        line: at + 1,
+        code: 'x',
+        message: 'no',
+      }));
+      json(response, 200, { accepted: 0, duplicates: 0, rejected, errors, errors_truncated: true });
+    };
+    const { stderr } = await bench.run(['import', '-'], { stdin: '{}\n'.repeat(IMPORT_LINES + 1) });
+    assert.equal(bench.daemon.requests.length, 2);
+    assert.equal(stderr.match(/^line /gm)?.length, MAX_LISTED_REFUSALS);
+    assert.match(stderr, new RegExp(`… and ${IMPORT_LINES + 1 - MAX_LISTED_REFUSALS} more`));
+    await bench.run(['import', '-'], { stdin: `"${'x'.repeat(400_000)}"\n`.repeat(12) });
+    assert.ok(bench.daemon.requests.slice(2).length === 2 && bench.daemon.last.body.length < IMPORT_BYTES);
   });
 
   it('say that a file is not there', async () => {
