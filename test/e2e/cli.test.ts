@@ -283,11 +283,13 @@ describe('e2e: the command line against a real daemon', function () {
 describe('e2e: starting and ending', function () {
   this.timeout(60_000);
   let home: string;
-  afterEach(killLeftovers);
   beforeEach(() => {
     home = mkdtempSync(join(tmpdir(), 'stigmesh-start-'));
   });
-  afterEach(() => rmSync(home, { recursive: true, force: true }));
+  afterEach(() => {
+    killLeftovers();
+    rmSync(home, { recursive: true, force: true });
+  });
 
   it('init makes a home once, and tells where everything is', async () => {
     const first = await stigmesh(home, ['init', '--org', 'acme.example']);
