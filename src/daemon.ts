@@ -1,15 +1,21 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { systemTimers } from './api/components.ts';
 import { createApi } from './api/http/server.ts';
+import { MAX_UNREAD_BYTES } from './api/limits.ts';
 import type { LoadedConfig, StigmeshPaths } from './config/index.ts';
 import { type HomeOptions, openHome } from './home.ts';
+import { MAX_CACHED_ENTRIES, MAX_GROUP_STATEMENTS, MAX_QUEUED_STATEMENTS } from './node/limits.ts';
+import { MAX_LINT_JOBS } from './node/local-limits.ts';
+import { createNodeMetrics, observeLimits, observeNode } from './node/metrics.ts';
+import type { Readiness } from './node/types.ts';
+import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 
 export { type InitOptions, type InitReport, initHome, lockFile, reindexHome, verifyHome } from './home.ts';
 
-export interface StartOptions extends Omit<HomeOptions, 'notice'> {
+export interface StartOptions extends Omit<HomeOptions, 'notice' | 'metrics'> {
   readonly log: Logger;
 }
 
@@ -57,10 +63,16 @@ const MESH_OFF = 'off: this version serves local agents only';
 export async function startDaemon(options: StartOptions): Promise<Daemon> {
   const { paths, loaded, log, version } = options;
   const { config } = loaded;
-  const home = await openHome({ ...options, notice: (message) => log.warn(message) });
   const metrics = new Registry();
   collectDefaultMetrics({ register: metrics });
+  const home = await openHome({
+    ...options,
+    notice: (message) => log.warn({ event: 'notice' }, message),
+    metrics: createNodeMetrics(metrics),
+  });
   const { node, identity } = home;
+  observeNode(metrics, node);
+  observeProcess(metrics, options);
   const api = createApi(
     {
       facts: node.facts,
@@ -70,7 +82,10 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       audit: node.audit,
       lint: node.lint,
       feed: node.feed,
-      status: () => node.status(),
+      status: async () => {
+        const status = await node.status();
+        return { ...status, warnings: [...loaded.warnings, ...status.warnings] };
+      },
       readiness: () => node.readiness(),
       exportStatements: (who) => node.transfer.exportStatements(who),
       importStatements: (who, statements) => node.transfer.importStatements(who, statements),
@@ -98,8 +113,9 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       defaultScope: config.facts.default_scope,
       sseClients: config.limits.sse_clients,
       batchFacts: config.limits.batch_facts,
-      drainTimeoutMs: config.daemon.drain_timeout_s * 1000,
+      drainTimeoutMs: drainTimeout(config.daemon.drain_timeout_s * 1000),
       version,
+      nodeVersion: process.versions.node,
     },
   );
   try {
@@ -112,9 +128,14 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   }
   const { url } = api;
   const { facts, schema, warnings } = await node.status();
+  const endWatch = systemTimers.every(
+    READINESS_MS,
+    watchReadiness(() => node.readiness(), log),
+  );
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     log.info({ event: 'stopping' }, 'stopping');
+    endWatch();
     await rm(daemonFile(paths), { force: true });
     await api.stop();
     await home.close();
@@ -140,6 +161,55 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       log.info({ event: 'reloaded', level: next.log.level }, 'configuration read again: log level applied');
     },
   };
+}
+
+/** How often the log learns whether writes work. */
+const READINESS_MS = 1000;
+
+/** Tells the log when writes stop working, and when they work again: at most a line a look. */
+export function watchReadiness(readiness: () => Readiness, log: Pick<Logger, 'info' | 'error'>): () => void {
+  let before: string | null = null;
+  return () => {
+    const { code, reason } = readiness();
+    if (code === before) return;
+    before = code;
+    if (code === null) log.info({ event: 'ready_again' }, 'writes work again');
+    else log.error({ event: 'not_ready', code }, `writes fail, reads go on: ${reason}`);
+  };
+}
+
+/** What is left of the drain time for finishing accepted writes and closing the store, once requests had theirs. */
+const CLOSE_RESERVE_MS = 1000;
+
+/** Time that open requests get of the whole time a stop may take (ms); at least half of it. */
+export function drainTimeout(wholeMs: number): number {
+  return Math.max(wholeMs / 2, wholeMs - CLOSE_RESERVE_MS);
+}
+
+function observeProcess(metrics: Registry, { loaded, version }: StartOptions): void {
+  new Gauge({
+    name: 'stigmesh_build_info',
+    help: 'Always 1; the labels say what runs',
+    labelNames: ['version', 'schema', 'node'],
+    registers: [metrics],
+  }).set({ version, schema: String(SCHEMA_VERSION), node: process.versions.node }, 1);
+  const { api, limits } = loaded.config;
+  observeLimits(metrics, {
+    api_keys: limits.api_keys,
+    audit_entries: limits.audit_retention_entries,
+    batch_facts: limits.batch_facts,
+    body_bytes: api.body_limit,
+    commit_statements: MAX_GROUP_STATEMENTS,
+    connections: api.max_connections,
+    gardens: limits.gardens,
+    lint_jobs: MAX_LINT_JOBS,
+    reads_per_minute: api.rate_limit_read,
+    sse_clients: limits.sse_clients,
+    unread_answer_bytes: MAX_UNREAD_BYTES,
+    view_cache_entries: MAX_CACHED_ENTRIES,
+    write_queue_statements: MAX_QUEUED_STATEMENTS,
+    writes_per_minute: api.rate_limit_write,
+  });
 }
 
 /** Written aside and renamed, so that a client never reads half of it. */

@@ -21,6 +21,7 @@ import {
   verifyLog,
 } from './node/maintenance.ts';
 import { mend } from './node/mend.ts';
+import type { NodeMetrics } from './node/metrics.ts';
 import { StigmeshNode } from './node/node.ts';
 import { syncDirectory } from './store/durable-file.ts';
 import { metaKey } from './store/keys.ts';
@@ -53,6 +54,8 @@ export interface HomeOptions {
   readonly now: () => number;
   /** Lines for the operator: migrations, rebuilds, locks taken over. */
   readonly notice: (message: string) => void;
+  /** What the node counts while it runs; null or absent for maintenance. */
+  readonly metrics?: NodeMetrics | null;
 }
 
 export interface InitOptions extends Omit<HomeOptions, 'notice'> {

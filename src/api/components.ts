@@ -103,6 +103,8 @@ export interface ApiInit {
   readonly drainTimeoutMs: number;
   /** Version of this program. */
   readonly version: string;
+  /** Version of the runtime. */
+  readonly nodeVersion: string;
 }
 
 /** Timers of the process. They keep it alive no longer than what they serve. */

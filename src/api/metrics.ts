@@ -10,6 +10,9 @@ export interface ApiMetrics {
   readonly sseClients: Gauge;
   readonly sseDropped: Counter<'reason'>;
   readonly linesSuppressed: Counter<'kind'>;
+  readonly batchFacts: Counter<'outcome'>;
+  readonly importedStatements: Counter<'outcome'>;
+  readonly itemRefusals: Counter<'code'>;
 }
 
 export function createMetrics(registry: Registry): ApiMetrics {
@@ -59,5 +62,47 @@ export function createMetrics(registry: Registry): ApiMetrics {
       labelNames: ['kind'],
       registers,
     }),
+    batchFacts: new Counter({
+      name: 'stigmesh_batch_facts_total',
+      help: 'Facts of batches by outcome: created, exists or error',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    importedStatements: new Counter({
+      name: 'stigmesh_import_statements_total',
+      help: 'Lines of imports by outcome: accepted, duplicate or rejected',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    itemRefusals: new Counter({
+      name: 'stigmesh_item_refusals_total',
+      help: 'Facts of batches and lines of imports that were refused, by error code',
+      labelNames: ['code'],
+      registers,
+    }),
   };
+}
+
+/** What a running API answers about itself when metrics are read. */
+export interface ReadableApi {
+  readonly connections: { readonly open: number; readonly answering: number };
+  /** Bytes of answers that wait in sockets. */
+  readonly unread: number;
+}
+
+/** Gauges that are read from the API when somebody asks for metrics. */
+export function observeApi(registry: Registry, api: ReadableApi): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge('stigmesh_http_connections', 'Open connections, idle ones included', () => api.connections.open);
+  gauge('stigmesh_http_requests_in_flight', 'Requests that are being answered', () => api.connections.answering);
+  gauge('stigmesh_http_unread_answer_bytes', 'Bytes of large answers that wait to be read', () => api.unread);
 }

@@ -75,6 +75,13 @@ export class ApiKeys implements ApiKeyService {
     this.#init = init;
   }
 
+  /** Keys that are neither revoked nor expired: what the limit counts. */
+  get live(): number {
+    let count = 0;
+    for (const held of this.#byId.values()) if (this.#isLive(held)) count += 1;
+    return count;
+  }
+
   /** Reads every key into memory; call before anything else. */
   async load(): Promise<void> {
     await forEachSlice(this.#components.store, apiKeyRange(), (entries) => {
@@ -195,8 +202,7 @@ export class ApiKeys implements ApiKeyService {
 
   #assertRoom(): void {
     const { maxKeys } = this.#init;
-    const live = [...this.#byId.values()].filter((held) => this.#isLive(held)).length;
-    if (live < maxKeys) return;
+    if (this.live < maxKeys) return;
     throw new NodeError('limit_reached', `this daemon holds ${maxKeys} live API keys`, 'revoke keys that are not used');
   }
 

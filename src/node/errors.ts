@@ -1,3 +1,5 @@
+import { StoreError } from '../store/store.ts';
+
 /** What a command or query can refuse. Codes are stable; the API maps each once to HTTP, JSON-RPC and exit codes. */
 export type NodeErrorCode =
   | 'permission_denied'
@@ -43,4 +45,9 @@ export class NodeError extends Error {
     this.code = code;
     this.hint = hint;
   }
+}
+
+/** The code of what kept a group from being written: one of the store's, or `internal_error`. */
+export function failureCode(failure: unknown): string {
+  return failure instanceof StoreError ? failure.code : 'internal_error';
 }

@@ -1,6 +1,7 @@
 import * as keys from '../store/keys.ts';
 import type { Reader } from '../store/store.ts';
 import { MAX_EXPIRY_SLICE } from './limits.ts';
+import type { NodeMetrics } from './metrics.ts';
 import type { KeyState, ViewTable } from './view-table.ts';
 import type { Group, Writer } from './writer.ts';
 
@@ -21,16 +22,27 @@ export class Expiry {
   #settling: Promise<void> | undefined;
   #views: ViewTable | undefined;
   #writer: Writer | undefined;
+  readonly #metrics: Pick<NodeMetrics, 'expired'> | null;
 
-  constructor(components: { readonly store: Reader; readonly now: () => number }) {
+  constructor(components: {
+    readonly store: Reader;
+    readonly now: () => number;
+    readonly metrics: Pick<NodeMetrics, 'expired'> | null;
+  }) {
     this.#store = components.store;
     this.#now = components.now;
+    this.#metrics = components.metrics;
   }
 
   async start(views: ViewTable, writer: Writer): Promise<void> {
     this.#views = views;
     this.#writer = writer;
     this.#next = await this.#earliest();
+  }
+
+  /** How long (ms) the oldest expiry has been due; 0 when none is. */
+  get overdueMs(): number {
+    return this.#next === null ? 0 : Math.max(0, this.#now() - this.#next);
   }
 
   /** Notes when a statement expires. */
@@ -73,6 +85,7 @@ export class Expiry {
         if (state) group.dirty.add(state);
         group.ops.push({ type: 'del', key });
       }
+      group.afterCommit.push(() => this.#metrics?.expired(rows.length));
     });
     this.#next = await this.#earliest();
     if (this.#scheduled !== null) this.#next = earlier(this.#next, this.#scheduled);

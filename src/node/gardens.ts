@@ -60,6 +60,11 @@ export class Gardens implements GardenService {
     this.#init = init;
   }
 
+  /** Gardens, deleted ones included: what the limit counts. */
+  get size(): number {
+    return this.#records.size;
+  }
+
   /** Reads every garden into memory; call before anything else. */
   async load(): Promise<void> {
     await forEachSlice(this.#components.store, gardenRange(), (entries) => {

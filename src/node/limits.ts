@@ -44,5 +44,8 @@ export const FEED_PAGES = 32;
 /** Named durable cursors of internal followers. */
 export const MAX_CURSORS = 1000;
 
+/** Quarantined records that are counted at start; beyond it the count is a lower bound. */
+export const MAX_QUARANTINE_COUNTED = 10_000;
+
 /** Declared multi-valued relations held in memory. */
 export const MAX_DECLARED_RELATIONS = 10_000;

@@ -93,6 +93,13 @@ export class Linter implements LintService {
     return job.view;
   }
 
+  /** Jobs that wait or run. */
+  get unfinished(): number {
+    let count = 0;
+    for (const job of this.#jobs.values()) if (!isFinished(job)) count += 1;
+    return count;
+  }
+
   /** Ends running jobs at their next slice. The store may be closed afterwards. */
   async stop(): Promise<void> {
     this.#stopped = true;

@@ -1,7 +1,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { type EncodedStatement, HybridLogicalClock, isHlc } from '../facts/index.ts';
 import * as keys from '../store/keys.ts';
-import { type Store, StoreError } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import { Admission } from './admission.ts';
 import { ApiKeys } from './api-keys.ts';
 import { AuditLog } from './audit.ts';
@@ -14,11 +14,13 @@ import { FactScan } from './fact-scan.ts';
 import { CommitFeed, DurableCursors } from './feed.ts';
 import { Gardens } from './gardens.ts';
 import { Linter } from './lint.ts';
+import type { NodeMetrics } from './metrics.ts';
 import { PageCursors } from './page-cursor.ts';
 import { Queries } from './queries.ts';
 import { decodeLogRecord, fromJson, toJson } from './records.ts';
+import { StatusReport } from './status.ts';
 import { Transfer } from './transfer.ts';
-import type { FactService, NodeStatus, Readiness } from './types.ts';
+import type { FactService, NodeFigures, NodeStatus, Readiness } from './types.ts';
 import { ViewTable } from './view-table.ts';
 import { EMPTY_HEAD, type Head, Writer } from './writer.ts';
 
@@ -34,6 +36,7 @@ export interface NodeComponents {
   readonly clearInterval: (timer: never) => void;
   /** What the store has to say to its operator at the moment. */
   readonly storeWarnings?: () => readonly string[];
+  readonly metrics?: NodeMetrics | null;
 }
 
 export interface NodeInit {
@@ -84,8 +87,7 @@ export class StigmeshNode {
   readonly transfer: Transfer;
   readonly writer: Writer;
   readonly #components: NodeComponents;
-  readonly #init: NodeInit;
-  readonly #clock: HybridLogicalClock;
+  readonly #report: StatusReport;
   readonly #cardinality: Cardinality;
   readonly #expiry: Expiry;
   readonly #admission: Admission;
@@ -94,12 +96,10 @@ export class StigmeshNode {
   #sweep: { unref?: () => unknown } | undefined;
 
   private constructor(components: NodeComponents, init: NodeInit, head: Head, meta: NodeMeta) {
-    const { store, now, randomUUID } = components;
+    const { store, now, randomUUID, metrics = null } = components;
     const { org, peerId, nodeKey } = init;
     this.#components = components;
-    this.#init = init;
-    this.#clock = new HybridLogicalClock({ now, last: isHlc(head.hlc) ? head.hlc : undefined });
-    const clock = this.#clock;
+    const clock = new HybridLogicalClock({ now, last: isHlc(head.hlc) ? head.hlc : undefined });
     this.#cardinality = new Cardinality(init.manyRelations);
     const cardinality = this.#cardinality;
     const views = new ViewTable({
@@ -110,7 +110,7 @@ export class StigmeshNode {
     });
     this.feed = new CommitFeed({ store, now }, head.seq);
     this.writer = new Writer(
-      { store, views, clock, now },
+      { store, views, clock, now, metrics },
       {
         head,
         durable: init.durable,
@@ -120,7 +120,7 @@ export class StigmeshNode {
       },
     );
     const { writer, feed } = this;
-    this.#expiry = new Expiry({ store, now });
+    this.#expiry = new Expiry({ store, now, metrics });
     const keyOfOrigin = originKeys(init.publicKeyOf);
     const admission = new Admission(
       { store, views, clock, cardinality, expiry: this.#expiry, nodeKey, keyOfOrigin },
@@ -175,6 +175,15 @@ export class StigmeshNode {
       currentCount: (scope) => writer.head.current[scope],
     });
     this.lint = new Linter({ source, gardens: this.gardens, now, randomUUID });
+    const { gardens, keys: apiKeys, lint } = this;
+    this.#report = new StatusReport(
+      {
+        ...{ store, writer, clock, cardinality, views, expiry: this.#expiry, lint, feed, gardens, keys: apiKeys },
+        storeWarnings: components.storeWarnings ?? (() => []),
+      },
+      init,
+      this.#warnings,
+    );
     this.facts = {
       assert: (who, input, options) => commands.assert(who, input, options),
       assertBatch: (who, input) => commands.assertBatch(who, input),
@@ -217,7 +226,7 @@ export class StigmeshNode {
         `org.authority changed from ${old.org}: facts stated under that name belong to another organisation now`,
       );
     }
-    await node.#load();
+    await Promise.all([node.#load(), node.#report.start()]);
     node.#sweep = components.setInterval(() => {
       // Both answer for their own failures. A disk that failed is tried again even if nobody writes.
       void node.#expiry.settle();
@@ -227,46 +236,23 @@ export class StigmeshNode {
     return node;
   }
 
-  async status(): Promise<NodeStatus> {
-    const { head } = this.writer;
-    const hlcAheadMs = this.#clock.aheadMs();
-    const warnings: string[] = [...this.#warnings];
-    if (hlcAheadMs > this.#init.maxSkewMs) {
-      warnings.push(
-        `the logical clock runs ${Math.round(hlcAheadMs / 1000)} s ahead of the system clock; peers may refuse new facts`,
-      );
-    }
-    if (!this.#init.durable)
-      warnings.push('store.sync is off: an acknowledged write can be lost when the machine fails');
-    if (this.#cardinality.pending > 0) warnings.push('views are being recomputed after a change of cardinality');
-    warnings.push(...(this.#components.storeWarnings?.() ?? []));
-    const { failure } = this.writer;
-    if (failure !== undefined) warnings.push(`the last write failed: ${reasonOf(failure)}`);
-    return {
-      peerId: this.#init.peerId,
-      org: this.#init.org,
-      statements: head.statements,
-      facts: head.facts,
-      currentFacts: Object.values(head.current).reduce((sum, count) => sum + count, 0),
-      openConflicts: head.openConflicts,
-      seq: head.seq,
-      hlc: this.#clock.last ?? head.hlc,
-      hlcAheadMs,
-      lastCommitAt: head.at,
-      storeBytes: await this.#components.store.size(),
-      schema: this.#init.schema,
-      writeQueue: this.writer.queued,
-      feedFollowers: this.feed.followers,
-      warnings,
-    };
+  status(): Promise<NodeStatus> {
+    return this.#report.status();
+  }
+
+  /** What is known without asking the disk. */
+  figures(): NodeFigures {
+    return this.#report.figures();
   }
 
   /** Whether writes work; with the code and the reason when they do not. */
   readiness(): Readiness {
-    const { failure } = this.writer;
-    if (failure === undefined) return { ready: true, code: null, reason: null };
-    const code = failure instanceof StoreError ? failure.code : 'internal_error';
-    return { ready: false, code, reason: reasonOf(failure) };
+    return this.#report.readiness();
+  }
+
+  /** Size of the store on disk; null while the disk does not answer. */
+  storeBytes(): Promise<number | null> {
+    return this.#report.storeBytes();
   }
 
   /** Indexes statements of the log again (maintenance.ts); they are neither new nor checked here. */
@@ -289,11 +275,6 @@ export class StigmeshNode {
     await this.lint.stop();
     await this.writer.stop();
   }
-}
-
-/** What may be told of a failure. Messages of the runtime quote what they choked on, and that may be a fact's value. */
-function reasonOf(failure: unknown): string {
-  return failure instanceof StoreError ? failure.message : 'an internal error; see the log of the daemon';
 }
 
 /** Public keys by peer id, decoded once each. */

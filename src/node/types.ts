@@ -193,21 +193,43 @@ export interface Readiness {
   readonly reason: string | null;
 }
 
-export interface NodeStatus {
-  readonly peerId: string;
-  readonly org: string;
+/** What a node knows of itself without asking the disk. Times are in milliseconds. */
+export interface NodeFigures {
   readonly statements: number;
   readonly facts: number;
+  /** Facts of the current view by scope, and all of them. */
+  readonly current: Readonly<Record<FactScope, number>>;
   readonly currentFacts: number;
   readonly openConflicts: number;
+  /** Damaged records set aside, as counted at start. */
+  readonly quarantined: number;
   readonly seq: number;
-  readonly hlc: string | null;
+  readonly auditSeq: number;
   readonly hlcAheadMs: number;
+  /** Unix ms. */
   readonly lastCommitAt: number | null;
-  readonly storeBytes: number;
-  readonly schema: number;
+  /** Statements that wait for the writer. */
   readonly writeQueue: number;
+  /** Relations whose views are being computed again. */
+  readonly recomputations: number;
+  /** How long the oldest expiry has been due without being settled; 0 when none is. */
+  readonly expiryOverdueMs: number;
+  /** Lint jobs that wait or run. */
+  readonly lintJobs: number;
   readonly feedFollowers: number;
+  readonly viewEntries: number;
+  readonly gardens: number;
+  readonly apiKeys: number;
+}
+
+export interface NodeStatus extends NodeFigures {
+  readonly peerId: string;
+  readonly org: string;
+  readonly hlc: string | null;
+  /** Null while the disk does not answer. */
+  readonly storeBytes: number | null;
+  readonly schema: number;
+  readonly readiness: Readiness;
   readonly warnings: readonly string[];
 }
 

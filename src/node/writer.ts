@@ -6,8 +6,9 @@ import type { Statement } from '../facts/statement.ts';
 import { auditKey, metaKey, type NoteKind } from '../store/keys.ts';
 import type { Store, StoreOp } from '../store/store.ts';
 import { encodeAudit } from './audit.ts';
-import { NodeError } from './errors.ts';
+import { failureCode, NodeError } from './errors.ts';
 import { MAX_GROUP_STATEMENTS, MAX_QUEUED_STATEMENTS, PREPARE_SLICE } from './limits.ts';
+import type { NodeMetrics } from './metrics.ts';
 import { fromJson, type Note, toJson } from './records.ts';
 import type { AuditEvent, LocalChange, LocalWriter } from './services.ts';
 import type { Key, KeyState, ViewTable } from './view-table.ts';
@@ -126,6 +127,7 @@ export interface WriterComponents {
   readonly views: ViewTable;
   readonly clock: HybridLogicalClock;
   readonly now: () => number;
+  readonly metrics: NodeMetrics | null;
 }
 
 export interface WriterInit {
@@ -254,7 +256,7 @@ export class Writer implements LocalWriter {
   }
 
   async #runGroup(): Promise<void> {
-    const { store, views, clock, now } = this.#components;
+    const { store, views, clock, now, metrics } = this.#components;
     const answers: { settle: () => void; reject: (error: unknown) => void }[] = [];
     const failAll = (error: unknown): void => {
       views.clear();
@@ -266,10 +268,11 @@ export class Writer implements LocalWriter {
       if (this.#inDoubt) await this.#recover();
       await views.prefetch(jobs.flatMap(({ keys }) => keys));
     } catch (error) {
-      this.#failure = error;
+      this.#fail(error);
       for (const { reject } of jobs) reject(error);
       return;
     }
+    const timer = metrics?.group();
     const group = new Group(this.#head, now(), this.#init.maxAuditEntries);
     for (const [at, job] of jobs.entries()) {
       const extent = group.extent;
@@ -280,7 +283,7 @@ export class Writer implements LocalWriter {
         job.reject(error);
         if (isRefusal(error) && group.extent === extent) continue;
         // Not a refusal but a failure half-way: what the job changed in memory cannot be told from the rest.
-        this.#failure = error;
+        this.#fail(error);
         failAll(error);
         for (const { reject } of jobs.slice(at + 1)) reject(error);
         return;
@@ -296,20 +299,27 @@ export class Writer implements LocalWriter {
       await Promise.all(group.waits);
       if (group.ops.length > 0 || group.dirty.size > 0) {
         await group.finish(views, clock.last);
+        timer?.prepared();
         await store.batch(group.ops, { durable: this.#init.durable });
+        timer?.committed(group.added.size);
         this.#head = group.head;
         for (const hook of group.afterCommit) hook();
         this.#init.onCommit(group.head);
         this.#failure = undefined;
       }
     } catch (error) {
-      this.#failure = error;
+      this.#fail(error);
       this.#inDoubt = true;
       failAll(error);
       return;
     }
     if (views.overfull) views.trim();
     for (const { settle } of answers) settle();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure = error;
+    this.#components.metrics?.groupFailed(failureCode(error));
   }
 
   /** Continues from what the disk holds: a batch that failed may be there all the same, and then its numbers are taken. */

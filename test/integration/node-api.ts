@@ -28,6 +28,7 @@ export const API_INIT: ApiInit = {
   sseClients: 16,
   batchFacts: 1000,
   drainTimeoutMs: 5_000,
+  nodeVersion: '24.0.0',
   version: '0.0.0-test',
 };
 

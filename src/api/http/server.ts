@@ -23,7 +23,7 @@ import {
   MAX_PATH_PARAM,
   STOP_NOTICE_MS,
 } from '../limits.ts';
-import { type ApiMetrics, createMetrics } from '../metrics.ts';
+import { type ApiMetrics, createMetrics, observeApi } from '../metrics.ts';
 import { endpoints, eventsEndpoint, rpcEndpoint } from '../operations/index.ts';
 import type { ApiContext, Endpoint, Operation } from '../operations/operation.ts';
 import type { Place } from '../problem.ts';
@@ -78,9 +78,11 @@ export class Api {
     const context: ApiContext = {
       components,
       init,
+      metrics: this.#metrics,
       runtime: {
         url: () => this.url,
         sseClients: () => this.#events.size,
+        connections: () => this.#connections,
         uptimeMs: () => components.timers.now() - this.#startedAt,
       },
     };
@@ -89,6 +91,13 @@ export class Api {
     this.#requestLog = new RequestLog({ log, timers, onSuppressed });
     const allowances = new Allowances(init, timers);
     this.#dispatcher = new Dispatcher(context, allowances, this.#metrics, this.#requestLog);
+    const { pages } = this.#dispatcher;
+    observeApi(components.metrics, {
+      connections: this.#connections,
+      get unread() {
+        return pages.unread;
+      },
+    });
     this.#events = new EventStreams(context, this.#metrics);
     this.#operations = endpoints.filter((endpoint) => endpoint.kind === 'json');
   }

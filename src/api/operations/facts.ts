@@ -2,9 +2,10 @@ import { z } from 'zod';
 import type { FactScope } from '../../facts/scope.ts';
 import { normalizeValue } from '../../facts/value.ts';
 import { NodeError } from '../../node/errors.ts';
-import type { AssertInput, Include } from '../../node/types.ts';
+import type { AssertInput, BatchItem, Include } from '../../node/types.ts';
 import { ApiError } from '../errors.ts';
 import { MAX_IDEMPOTENCY_KEY, MAX_SESSION_ID } from '../limits.ts';
+import type { ApiMetrics } from '../metrics.ts';
 import * as schema from '../schema/facts.ts';
 import * as wire from '../wire.ts';
 import { type Call, factName, type Operation, operation } from './operation.ts';
@@ -116,6 +117,7 @@ const assertBatch = operation({
       atomic: body.atomic,
       idempotencyKey: headers.idempotency_key ?? body.idempotency_key ?? undefined,
     });
+    if (!result.replayed) countItems(call.metrics, result.items);
     return {
       body: {
         accepted: result.accepted,
@@ -130,6 +132,16 @@ const assertBatch = operation({
     };
   },
 });
+
+/** One step a label and batch: a thousand facts must not cost a thousand. */
+function countItems({ batchFacts, itemRefusals }: ApiMetrics, items: readonly BatchItem[]): void {
+  const outcomes = new Map<string, number>();
+  for (const item of items) {
+    outcomes.set(item.status, (outcomes.get(item.status) ?? 0) + 1);
+    if (item.status === 'error') itemRefusals.inc({ code: item.error.code });
+  }
+  for (const [outcome, count] of outcomes) batchFacts.inc({ outcome }, count);
+}
 
 const queryFacts = operation({
   name: 'fact.query',

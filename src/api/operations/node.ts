@@ -22,10 +22,14 @@ const nodeStatus = operation({
   errors: [],
   async handler({ components, init, runtime }) {
     const status = await components.status();
+    const { ready, code, reason } = status.readiness;
     return {
       body: {
-        status: 'ok' as const,
+        status: ready ? ('ok' as const) : ('unavailable' as const),
+        reason: code === null ? null : { code, message: reason ?? '' },
         version: init.version,
+        node_version: init.nodeVersion,
+        uptime_s: Math.floor(runtime.uptimeMs() / 1000),
         peer_id: status.peerId,
         org: status.org,
         fingerprint: components.identity.fingerprint,
@@ -33,6 +37,7 @@ const nodeStatus = operation({
         facts: status.facts,
         current_facts: status.currentFacts,
         open_conflicts: status.openConflicts,
+        quarantined: status.quarantined,
         seq: status.seq,
         hlc: status.hlc,
         hlc_ahead_ms: status.hlcAheadMs,
@@ -40,8 +45,15 @@ const nodeStatus = operation({
         store_bytes: status.storeBytes,
         schema: status.schema,
         write_queue: status.writeQueue,
+        recomputations: status.recomputations,
+        expiry_overdue_s: Math.floor(status.expiryOverdueMs / 1000),
+        lint_jobs: status.lintJobs,
         feed_followers: status.feedFollowers,
         sse_clients: runtime.sseClients(),
+        connections: runtime.connections().open,
+        requests: runtime.connections().answering,
+        gardens: status.gardens,
+        api_keys: status.apiKeys,
         auth: authMode(init),
         warnings: [...status.warnings],
       },

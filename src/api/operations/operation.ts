@@ -4,15 +4,19 @@ import type { Permission, Principal } from '../../policy/principal.ts';
 import type { ApiComponents, ApiInit } from '../components.ts';
 import type { ErrorCode } from '../errors.ts';
 import { ApiError } from '../errors.ts';
+import type { ApiMetrics } from '../metrics.ts';
 
 /** What every operation may use. `runtime` is what the running server knows of itself. */
 export interface ApiContext {
   readonly components: ApiComponents;
   readonly init: ApiInit;
+  readonly metrics: ApiMetrics;
   readonly runtime: {
     /** `http://127.0.0.1:8765` */
     url(): string;
     sseClients(): number;
+    /** Connections, and requests that are being answered. */
+    connections(): { readonly open: number; readonly answering: number };
     /** Since the API began to listen. */
     uptimeMs(): number;
   };

@@ -5,6 +5,7 @@ import type { ExportedStatement, ImportOutcome } from '../components.ts';
 import { ApiError } from '../errors.ts';
 import { parseStrictJson } from '../json.ts';
 import { IMPORT_CHUNK, IMPORT_CHUNK_BYTES, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE_BYTES } from '../limits.ts';
+import type { ApiMetrics } from '../metrics.ts';
 import { detailText, problemOf } from '../problem.ts';
 import * as schema from '../schema/records.ts';
 import { base64url } from '../wire.ts';
@@ -49,19 +50,30 @@ export function readLine(line: Uint8Array): Signed {
 
 /** Counts outcomes and keeps the first refusals. */
 class Report {
+  readonly #metrics: ApiMetrics;
   accepted = 0;
   duplicates = 0;
   rejected = 0;
   readonly errors: { line: number; code: string; message: string }[] = [];
 
+  constructor(metrics: ApiMetrics) {
+    this.#metrics = metrics;
+  }
+
   add(line: number, outcome: ImportOutcome): void {
-    if (outcome.status === 'rejected') this.reject(line, outcome.code, outcome.message);
-    else if (outcome.status === 'accepted') this.accepted++;
+    if (outcome.status === 'rejected') {
+      this.reject(line, outcome.code, outcome.message);
+      return;
+    }
+    this.#metrics.importedStatements.inc({ outcome: outcome.status });
+    if (outcome.status === 'accepted') this.accepted++;
     else this.duplicates++;
   }
 
   reject(line: number, code: string, message: string): void {
     this.rejected++;
+    this.#metrics.importedStatements.inc({ outcome: 'rejected' });
+    this.#metrics.itemRefusals.inc({ code });
     if (this.errors.length < MAX_IMPORT_ERRORS) this.errors.push({ line, code, message });
   }
 
@@ -72,7 +84,7 @@ class Report {
 }
 
 async function receiveImport(call: Call, body: AsyncIterable<Uint8Array>) {
-  const report = new Report();
+  const report = new Report(call.metrics);
   let chunk: (Signed & { readonly line: number })[] = [];
   let size = 0;
   const flush = async () => {

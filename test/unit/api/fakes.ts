@@ -29,6 +29,7 @@ export const INIT: ApiInit = {
   batchFacts: 1000,
   drainTimeoutMs: 2_000,
   version: '0.0.0-test',
+  nodeVersion: '24.0.0',
 };
 
 export const ADMIN_KEY = 'admin-key-of-the-tests';
