@@ -1,7 +1,7 @@
 import { pipe } from 'it-pipe';
 import type { z } from 'zod';
 import type { batchResponse } from '../api/schema/facts.ts';
-import { type AssertOptions, terms } from './commands/assert.ts';
+import { type AssertOptions, terms } from './assert-terms.ts';
 import { CliError, ProblemError, usage } from './errors.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { BATCH_BYTES, BATCH_FACTS, MAX_LISTED_REFUSALS } from './limits.ts';

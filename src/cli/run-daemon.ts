@@ -82,7 +82,7 @@ async function makeLog(
 /** The same for those who read the log: the record by which scripts know that the daemon serves, and where. */
 function announce(log: Logger, { url, peerId, org, facts, migrated, warnings }: Daemon): void {
   for (const step of migrated) log.info({ event: 'migrated' }, step);
-  for (const warning of warnings) log.warn(warning);
+  for (const warning of warnings) log.warn({ event: 'warning' }, warning);
   log.info({ event: 'ready', url, peer_id: peerId, org, facts }, 'ready');
 }
 
@@ -117,7 +117,7 @@ async function reload(
     daemon.reload(await session.loadConfig(flags));
   } catch (error) {
     const { code, message, hint } = reportOf(error);
-    log.error({ code, hint }, `the configuration was not read again: ${message}`);
+    log.error({ event: 'reload_failed', code, hint }, `the configuration was not read again: ${message}`);
   }
 }
 
@@ -126,7 +126,7 @@ async function stop(session: Session, daemon: Daemon, loaded: LoadedConfig, log:
   const { world } = session;
   const limit = loaded.config.daemon.drain_timeout_s * 1000 + STOP_GRACE_MS;
   const deadline = setTimeout(() => {
-    log.fatal({ code: 'stop_timeout' }, `not stopped after ${limit / 1000} s; ending all the same`);
+    log.fatal({ event: 'stop_timeout' }, `not stopped after ${limit / 1000} s; ending all the same`);
     world.exit(EXIT.timedOut);
   }, limit);
   try {

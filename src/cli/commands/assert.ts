@@ -2,35 +2,18 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { assertedFact } from '../../api/schema/facts.ts';
 import type { FactValue } from '../../facts/index.ts';
-import { BASES, type FactScope } from '../../facts/scope.ts';
+import { BASES } from '../../facts/scope.ts';
 import { confidence, list, scopeOption } from '../arguments.ts';
+import { type AssertOptions, terms } from '../assert-terms.ts';
 import { usage } from '../errors.ts';
 import { MAX_VALUE_BYTES } from '../limits.ts';
 import { readSource, readText } from '../lines.ts';
 import type { Cli } from '../program.ts';
 import type { Session } from '../session.ts';
 import { shortId } from '../text.ts';
-import { instantOrSpan } from '../times.ts';
 import { readValue, VALUE_TYPES } from '../values.ts';
 
 type AssertedFact = z.output<typeof assertedFact>;
-
-export interface AssertOptions {
-  readonly scope: FactScope;
-  readonly type?: (typeof VALUE_TYPES)[number];
-  readonly confidence?: number;
-  readonly source?: string;
-  readonly validUntil?: string;
-  readonly ttl?: string;
-  readonly garden?: string;
-  readonly supersedes?: readonly string[];
-  readonly basis?: string;
-  readonly instruction?: boolean;
-  readonly idempotencyKey?: string;
-  readonly file?: string;
-  readonly stdin?: boolean;
-  readonly atomic?: boolean;
-}
 
 const HELP = `
 The type of the value is inferred: true and false are booleans, null is null, JSON numbers are numbers (unless they
@@ -126,24 +109,4 @@ async function givenValue(
   const content = await readText(readSource(file, session.world.stdin), MAX_VALUE_BYTES);
   // Every editor ends a file with a line break that nobody means.
   return readValue(content.replace(/\r?\n$/, ''), type);
-}
-
-/** What the options say about a fact, in the members of the API. Members left out take the daemon's defaults. */
-export function terms(session: Session, options: AssertOptions): Record<string, unknown> {
-  const now = session.world.now();
-  const { validUntil, ttl } = options;
-  return {
-    scope: options.scope,
-    source: options.source ?? session.defaultSource,
-    confidence: options.confidence,
-    valid_until:
-      validUntil !== undefined
-        ? instantOrSpan(validUntil, '--valid-until', now)
-        : ttl === undefined
-          ? undefined
-          : instantOrSpan(ttl, '--ttl', now),
-    garden_id: options.garden,
-    supersedes: options.supersedes,
-    basis: options.basis,
-  };
 }
