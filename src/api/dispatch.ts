@@ -62,6 +62,12 @@ export class Dispatcher {
     if (answer.unexpected) this.requestLog.write(log, 'request_failed', failureDetails(error));
     return answer;
   }
+
+  /** Notes a failure that came when the answer had begun: the client sees a broken connection, this is why. */
+  brokenOff(error: unknown, log: LineLog): void {
+    this.#metrics.refusals.inc({ code: problemOf(error).problem.code });
+    this.requestLog.write(log, 'answer_broken', failureDetails(error));
+  }
 }
 
 /** Frames of a stack that are logged: where it happened, and on whose behalf. */

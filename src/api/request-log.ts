@@ -10,6 +10,7 @@ export type LineLog = { readonly [L in Level]: (details: object, message: string
 /** Kinds of lines that callers cause, each with an allowance of its own: a flood of refusals must not hide a failure. */
 const KINDS = {
   refused: { level: 'info', message: 'refused' },
+  answer_broken: { level: 'error', message: 'an answer broke off' },
   request_failed: { level: 'error', message: 'a request failed' },
   secret_in_query: { level: 'warn', message: 'a secret was sent in a query string; replace that key' },
 } as const satisfies Record<string, { level: Level; message: string }>;

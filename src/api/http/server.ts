@@ -27,7 +27,7 @@ import { type ApiMetrics, createMetrics, observeApi } from '../metrics.ts';
 import { endpoints, eventsEndpoint, rpcEndpoint } from '../operations/index.ts';
 import type { ApiContext, Endpoint, Operation } from '../operations/operation.ts';
 import type { Place } from '../problem.ts';
-import { RequestLog } from '../request-log.ts';
+import { type LineLog, RequestLog } from '../request-log.ts';
 import { RpcServer } from '../rpc/rpc.ts';
 import { Allowances, Authenticator } from './authenticate.ts';
 import { checkContentType, discardBody, installBodyParsers } from './body.ts';
@@ -168,7 +168,7 @@ export class Api {
     const app = Fastify({
       loggerInstance: frameworkLog(log),
       // Its lines would quote paths, and paths hold entities; #account writes ours.
-      logController: new LogController({ disableRequestLogging: true }),
+      logController: new FrameworkLines((error, log) => this.#dispatcher.brokenOff(error, log)),
       // Ours, never the caller's; the start of the API makes them differ from those of the last run.
       genReqId: () => `${run}-${(this.#requests++).toString(36)}`,
       bodyLimit: this.#init.bodyLimit,
@@ -391,6 +391,22 @@ function frameworkLog(log: ApiComponents['log']): FastifyBaseLogger {
       Object.keys(bindings).length === 0 ? framework : log.child(bindings, options),
   } as FastifyBaseLogger;
   return framework;
+}
+
+/** Of what the framework says about requests, only that an answer failed after its beginning; nothing else would. */
+class FrameworkLines extends LogController {
+  readonly #onStreamError: (error: unknown, log: LineLog) => void;
+
+  constructor(onStreamError: (error: unknown, log: LineLog) => void) {
+    super({ disableRequestLogging: true, requestIdLogLabel: 'request_id' });
+    this.#onStreamError = onStreamError;
+  }
+
+  override streamError(error: Error, request: FastifyRequest): void {
+    // The client went away.
+    if ((error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE') return;
+    this.#onStreamError(error, request.log);
+  }
 }
 
 /** What Fastify itself refuses, as our error; anything else as it is. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { LOG_LINES_BURST, LOG_LINES_PER_MINUTE, LOG_SUMMARY_MS } from '../../../src/api/limits.ts';
 import { RequestLog } from '../../../src/api/request-log.ts';
+import { StoreError } from '../../../src/store/store.ts';
 import { ADMIN_KEY, FakeTimers, settle, start, stopAll } from './fakes.ts';
 
 type Line = Record<string, unknown> & { readonly event?: string };
@@ -66,16 +67,16 @@ describe('log of requests', () => {
     await settle();
     const [line, ...others] = lines.filter(({ event }) => event === 'refused');
     assert.deepEqual(others, []);
-    const { level, route, method, status, code, key, reqId } = line!;
+    const { level, route, method, status, code, key, request_id } = line!;
     assert.deepEqual(
       { level, route, method, status, code, key },
       { level: 30, route: '/v1/facts/{fact_id}', method: 'GET', status: 404, code: 'fact_not_found', key: 'key-1' },
     );
-    assert.equal(reqId, answer.headers['x-request-id']);
-    assert.match(String(reqId), /^[0-9a-z]+-[0-9a-z]+$/);
+    assert.equal(request_id, answer.headers['x-request-id']);
+    assert.match(String(request_id), /^[0-9a-z]+-[0-9a-z]+$/);
     assert.doesNotMatch(JSON.stringify(lines), /alice-secret/);
     const next = await send({ path: '/healthz' });
-    assert.notEqual(next.headers['x-request-id'], reqId);
+    assert.notEqual(next.headers['x-request-id'], request_id);
     assert.equal(lines.at(-1)!.event, 'answered');
   });
 
@@ -93,14 +94,35 @@ describe('log of requests', () => {
     assert.equal(answer.status, 200);
     const refused = lines.filter(({ event }) => event === 'refused');
     assert.deepEqual(
-      refused.map(({ route, method, code, reqId }) => ({ route, method, code, reqId })),
+      refused.map(({ route, method, code, request_id }) => ({ route, method, code, request_id })),
       Array(2).fill({
         route: '/rpc',
         method: 'fact.get',
         code: 'cid_malformed',
-        reqId: answer.headers['x-request-id'],
+        request_id: answer.headers['x-request-id'],
       }),
     );
+  });
+
+  it('says why an answer broke off after its beginning: the client sees a closed connection only', async () => {
+    const { log, lines } = memoryLog();
+    const { send } = await start({
+      more: {
+        log,
+        async *exportStatements() {
+          yield { id: 'b', bytes: Buffer.from(`"${'x'.repeat(200_000)}"`), sig: new Uint8Array(64) };
+          throw new StoreError('store_io', 'the store failed', 'check the disk');
+        },
+      },
+    });
+    await assert.rejects(send({ path: '/v1/export' }), /aborted|hang up|ECONNRESET/);
+    await settle();
+    const broken = lines.filter(({ event }) => event === 'answer_broken');
+    assert.deepEqual(
+      broken.map(({ level, code, reason }) => ({ level, code, reason })),
+      [{ level: 50, code: 'store_io', reason: 'the store failed' }],
+    );
+    assert.match((await send({ path: '/metrics' })).text, /stigmesh_api_refusals_total\{code="store_io"\} 1/);
   });
 
   it('warns about a secret in a query string without repeating it', async () => {
