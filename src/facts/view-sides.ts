@@ -10,7 +10,7 @@ export interface Side extends ConflictSide {
   /** Whether the relation is multi-valued for the newest statement of the value. */
   readonly many: boolean;
   /** Orgs that stand on this side. */
-  readonly orgs: Set<string>;
+  readonly orgs: readonly string[];
   /** Value: the first statement of it ever made on K, live or not, so that restating cannot dodge a denial. */
   readonly first: ViewEntry;
   /** Denial: the newest statement here that denies everything said before it, not just one value. */
@@ -38,6 +38,8 @@ export interface Standing {
   readonly disputes: readonly ViewEntry[];
   /** By side key: the value digest, with a leading `!` for denials. */
   readonly sides: Map<string, Side>;
+  /** Whether a statement has neither expired nor been superseded or retracted. */
+  readonly stands: (entry: ViewEntry) => boolean;
 }
 
 /** @param sorted every statement on K in clock order */
@@ -56,7 +58,7 @@ export function standing(sorted: readonly ViewEntry[], now: number): Standing {
   );
   disputes.sort((a, b) => compareEntries(a.entry, b.entry));
   for (const dispute of disputes) addDenial(sides, dispute);
-  return { retracted, live, disputes: disputes.map(({ entry }) => entry), sides };
+  return { retracted, live, disputes: disputes.map(({ entry }) => entry), sides, stands };
 }
 
 /** What one org has said on K so far. */
@@ -75,6 +77,7 @@ interface OrgHistory {
  */
 function applyRetractions(sorted: readonly ViewEntry[]): { retracted: Set<string>; denials: Denial[] } {
   const retracted = new Set<string>();
+  if (!sorted.some((entry) => entry.confidence === 0)) return { retracted, denials: [] };
   const stated = new Set<string>();
   const orgs = new Map<string, OrgHistory>();
   for (const entry of sorted) {
@@ -107,30 +110,45 @@ function push<T>(lists: Map<string, T[]>, key: string, item: T): void {
   else lists.set(key, [item]);
 }
 
+/** What is said for one value. */
+interface Voices {
+  /** The first statement of the value, live or not. */
+  readonly first: ViewEntry;
+  /** The newest live statement of the only org that has one, or of each: nearly always it is one, so no map is made. */
+  newest: ViewEntry | Map<string, ViewEntry> | undefined;
+}
+
 /** One side per live value; its newest live statement stands for it. */
 function valueSides(sorted: readonly ViewEntry[], live: readonly ViewEntry[]): Map<string, Side> {
-  const first = new Map<string, ViewEntry>();
-  for (const entry of sorted) if (entry.confidence > 0 && !first.has(entry.value)) first.set(entry.value, entry);
-  const newest = new Map<string, Map<string, ViewEntry>>();
-  for (const entry of live) {
-    const byOrg = newest.get(entry.value);
-    if (byOrg) byOrg.set(entry.org, entry);
-    else newest.set(entry.value, new Map([[entry.org, entry]]));
+  const voices = new Map<string, Voices>();
+  for (const entry of sorted) {
+    if (entry.confidence > 0 && !voices.has(entry.value)) voices.set(entry.value, { first: entry, newest: undefined });
   }
+  // Sides are in the order in which their values became live.
   const sides = new Map<string, Side>();
-  for (const [value, byOrg] of newest) {
-    const words = [...byOrg.values()];
-    // The confidence of a value is that of its surest org: another's half-hearted echo cannot make it lose.
-    const best = words.reduce((a, b) => ((b.confidence - a.confidence || compareEntries(b, a)) > 0 ? b : a));
-    const stands = words.reduce((a, b) => (compareEntries(a, b) < 0 ? b : a));
-    sides.set(value, {
-      ...blank(value, stands),
-      denial: false,
-      orgs: new Set(byOrg.keys()),
-      first: first.get(value)!,
-      allBefore: null,
-      best,
-    });
+  for (const entry of live) {
+    const voice = voices.get(entry.value)!;
+    const { newest } = voice;
+    if (newest === undefined) sides.set(entry.value, side(entry.value, entry, voice.first, entry, [entry.org]));
+    if (newest === undefined || (!(newest instanceof Map) && newest.org === entry.org)) voice.newest = entry;
+    else if (newest instanceof Map) newest.set(entry.org, entry);
+    else
+      voice.newest = new Map([
+        [newest.org, newest],
+        [entry.org, entry],
+      ]);
+  }
+  for (const value of sides.keys()) {
+    const { first, newest } = voices.get(value)!;
+    if (newest instanceof Map) {
+      const words = [...newest.values()];
+      // The confidence of a value is that of its surest org: another's half-hearted echo cannot make it lose.
+      const best = words.reduce((a, b) => ((b.confidence - a.confidence || compareEntries(b, a)) > 0 ? b : a));
+      const stands = words.reduce((a, b) => (compareEntries(a, b) < 0 ? b : a));
+      sides.set(value, side(value, stands, first, best, [...newest.keys()]));
+    } else if (newest && sides.get(value)!.best !== newest) {
+      sides.set(value, side(value, newest, first, newest, [newest.org]));
+    }
   }
   return sides;
 }
@@ -138,24 +156,27 @@ function valueSides(sorted: readonly ViewEntry[], live: readonly ViewEntry[]): M
 function addDenial(sides: Map<string, Side>, { entry, all }: Denial): void {
   const key = `!${entry.value}`;
   const old = sides.get(key);
+  const orgs = old?.orgs ?? [];
   sides.set(key, {
-    ...blank(key, entry),
+    ...side(key, entry, entry, entry, orgs.includes(entry.org) ? orgs : [...orgs, entry.org]),
     denial: true,
-    orgs: (old?.orgs ?? new Set<string>()).add(entry.org),
-    first: entry,
     allBefore: all ? entry : (old?.allBefore ?? null),
-    best: entry,
   });
 }
 
-function blank(key: string, stands: ViewEntry): Omit<Side, 'denial' | 'orgs' | 'first' | 'allBefore' | 'best'> {
+function side(key: string, stands: ViewEntry, first: ViewEntry, best: ViewEntry, orgs: readonly string[]): Side {
   return {
     key,
     id: stands.id,
     claim: stands.claim,
     hlc: stands.hlc,
     value: stands.value,
+    denial: false,
     many: stands.many,
+    orgs,
+    first,
+    allBefore: null,
+    best,
     overruledBy: null,
     won: false,
     contradicted: false,
