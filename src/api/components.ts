@@ -9,8 +9,8 @@ import type { Principal } from '../policy/principal.ts';
 export interface CommitFeed {
   /** Sequence number of the newest commit, 0 for an empty log. */
   head(): number;
-  /** Up to `limit` commits with a sequence number above `after`, ascending. */
-  read(after: number, limit: number): Promise<CommitEvent[]>;
+  /** Up to `limit` commits with a sequence number above `after`, ascending; fewer once they have `maxBytes`. */
+  read(after: number, limit: number, maxBytes?: number): Promise<CommitEvent[]>;
   /** Calls back after each commit. Returns the way to end it. */
   onCommit(listener: (seq: number) => void): () => void;
 }

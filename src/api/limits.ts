@@ -23,8 +23,8 @@ export const MAX_PATH_PARAM = 3 * 2048;
 export const DISCARD_BODY_MS = 1_000;
 
 /**
- * A daemon that stops answers `stopping` for this long before it closes connections: a client that is told closes its
- * own, one whose connection is closed under its request has to guess whether that was done.
+ * A daemon that stops answers `stopping` for this long after the last answer it owed, before it closes connections: a
+ * client that is told closes its own, one whose connection is closed under its request has to guess whether that was done.
  */
 export const STOP_NOTICE_MS = 200;
 
@@ -89,6 +89,8 @@ export const SSE_HEARTBEAT_MS = 15_000;
 export const SSE_DRAIN_MS = 10_000;
 /** Commits read from the feed at a time: bounds what one stream holds in memory. */
 export const SSE_PAGE = 64;
+/** Bytes of them after which the page ends: what a slow reader holds, and every reader has a position of its own. */
+export const SSE_PAGE_BYTES = 256 * 1024;
 /** What a client should wait before it reconnects. */
 export const SSE_RETRY_MS = 2_000;
 

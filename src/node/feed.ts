@@ -2,7 +2,7 @@ import { type Statement, statementId } from '../facts/statement.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader } from '../store/store.ts';
 import { NodeError } from './errors.ts';
-import { FEED_PAGES, MAX_CURSORS } from './limits.ts';
+import { FEED_FIRST_READ, FEED_PAGES, MAX_CURSORS } from './limits.ts';
 import { readFacts } from './reader.ts';
 import { decodeLogRecord, storedStatement } from './records.ts';
 import type { LocalWriter } from './services.ts';
@@ -38,15 +38,18 @@ export class CommitFeed {
     return this.#listeners.size;
   }
 
-  /** Events with `after < seq`, oldest first, at most `limit`. Facts show their state at the time of reading. */
-  read(after: number, limit: number): Promise<CommitEvent[]> {
+  /**
+   * Events with `after < seq`, oldest first, at most `limit`, and no more once their statements have `maxBytes`: whoever
+   * holds a page while its reader is slow says how much that may be. Facts show their state at the time of reading.
+   */
+  read(after: number, limit: number, maxBytes = Number.POSITIVE_INFINITY): Promise<CommitEvent[]> {
     const to = Math.min(this.#head, after + limit);
     if (to <= after) return Promise.resolve([]);
     // A page is named by where it ends, too: one read before the next commit is not the one read after it.
-    const name = `${after} ${to}`;
+    const name = `${after} ${to} ${maxBytes}`;
     const cached = this.#pages.get(name);
     if (cached !== undefined) return cached;
-    const page = this.#read(after + 1, to + 1);
+    const page = this.#read(after + 1, to + 1, maxBytes);
     this.#pages.set(name, page);
     page.catch(() => this.#pages.delete(name));
     for (const oldest of this.#pages.keys()) {
@@ -69,25 +72,35 @@ export class CommitFeed {
     for (const listener of this.#listeners) listener(head);
   }
 
-  async #read(from: number, to: number): Promise<CommitEvent[]> {
+  async #read(from: number, to: number, maxBytes: number): Promise<CommitEvent[]> {
     const { store, now } = this.#components;
     const rows: { seq: number; digest: Buffer }[] = [];
     await forEachSlice(store, keys.sequenceRange(from, to), (entries) => {
       for (const { key, value } of entries) rows.push({ seq: keys.sequenceOf(key), digest: value });
       return undefined;
     });
-    const digests = rows.map(({ digest }) => digest);
-    const [facts, records] = await Promise.all([
-      readFacts(store, digests, now()),
-      store.getMany(digests.map(keys.logKey)),
-    ]);
-    return rows.flatMap(({ seq, digest }, at): CommitEvent[] => {
-      const fact = facts[at] ?? null;
-      const record = records[at];
-      const statement: Statement | undefined =
-        fact?.statement ?? (record && storedStatement(decodeLogRecord(record, digest)));
-      return statement ? [{ seq, id: statementId(digest), statement, fact }] : [];
-    });
+    const events: CommitEvent[] = [];
+    let bytes = 0;
+    for (let at = 0; at < rows.length && bytes < maxBytes; ) {
+      // As many as fit, going by what those before were like; the first few to find that out.
+      const fitting = at === 0 ? FEED_FIRST_READ : Math.ceil(((maxBytes - bytes) * at) / (bytes + 1));
+      const slice = rows.slice(at, at + (maxBytes === Number.POSITIVE_INFINITY ? rows.length : fitting));
+      const digests = slice.map(({ digest }) => digest);
+      const [facts, records] = await Promise.all([
+        readFacts(store, digests, now()),
+        store.getMany(digests.map(keys.logKey)),
+      ]);
+      slice.forEach(({ seq, digest }, index) => {
+        const fact = facts[index] ?? null;
+        const record = records[index];
+        bytes += record?.length ?? 0;
+        const statement: Statement | undefined =
+          fact?.statement ?? (record && storedStatement(decodeLogRecord(record, digest)));
+        if (statement) events.push({ seq, id: statementId(digest), statement, fact });
+      });
+      at += slice.length;
+    }
+    return events;
   }
 }
 

@@ -41,6 +41,8 @@ export const IDEMPOTENCY_PRUNE = 4;
 
 /** Pages of commit events kept for followers that read in step. */
 export const FEED_PAGES = 32;
+/** Commits read before their size is known. */
+export const FEED_FIRST_READ = 8;
 /** Named durable cursors of internal followers. */
 export const MAX_CURSORS = 1000;
 

@@ -1,7 +1,7 @@
 import type { GardenService } from '../../node/services.ts';
 import type { Principal } from '../../policy/principal.ts';
 import type { ApiInit, CommitFeed, Timers } from '../components.ts';
-import { SSE_DRAIN_MS, SSE_HEARTBEAT_MS, SSE_PAGE, SSE_RETRY_MS } from '../limits.ts';
+import { SSE_DRAIN_MS, SSE_HEARTBEAT_MS, SSE_PAGE, SSE_PAGE_BYTES, SSE_RETRY_MS } from '../limits.ts';
 import { type EventFilter, visibleEvent } from './filter.ts';
 
 /** Where the text of a stream goes: a socket, or a test. */
@@ -93,7 +93,7 @@ export class EventStream {
         await this.#pause();
         continue;
       }
-      const commits = await feed.read(this.#position, SSE_PAGE);
+      const commits = await feed.read(this.#position, SSE_PAGE, SSE_PAGE_BYTES);
       // A revoked key sees nothing that was committed after it was revoked.
       if (!this.#isAllowed()) return;
       for (const commit of commits) {
