@@ -26,18 +26,19 @@ export async function runDaemon(
     const hasSummary = isPretty || (Boolean(world.stdout.isTTY) && format !== 'json' && !out.json);
     const log = await makeLog(session, loaded, isPretty, hasSummary ? world.stderr : world.stdout);
     const daemon = await startDaemon({ ...options, loaded, log });
-    if (hasSummary) await out.lines(summary(session, daemon, created));
-    else announce(log, daemon);
-    // Who serves does not end because nobody reads the log any more.
-    world.surviveLostOutput();
     const terminal = await hasTerminal();
-    const stopReloading = world.onSignal('SIGHUP', () => void hangUp());
     const hangUp = async () => {
       // The same signal says that the terminal was closed: then nobody is there to stop the daemon later.
       if (terminal && !(await hasTerminal())) signals.ask();
       else await reload(session, daemon, flags, log);
     };
+    // Before it says that it serves: whoever reads that may send the signal, which unheard ends a process.
+    const stopReloading = world.onSignal('SIGHUP', () => void hangUp());
+    // Who serves does not end because nobody reads the log any more.
+    world.surviveLostOutput();
     try {
+      if (hasSummary) await out.lines(summary(session, daemon, created));
+      else announce(log, daemon);
       await signals.asked;
     } finally {
       stopReloading();
