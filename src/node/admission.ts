@@ -184,6 +184,7 @@ export class Admission {
     }
     state.entries.set(id, { ...entry, until, supersededBy });
     state.fresh.add(id);
+    state.changed(via === 'local' && body.confidence > 0);
     group.dirty.add(state);
     if (until !== null) this.#components.expiry.schedule(group, until, state, id);
     for (const name of [claim, stigmemDigest(body)])
@@ -204,6 +205,8 @@ export class Admission {
     const { sides, winner } = statement.body;
     const stored: StoredResolution = { id, hlc: statement.hlc, org: statement.org, sides, winner };
     state.resolutions.set(id, stored);
+    // A judgement changes which value is shown, not what is live.
+    state.changed(true);
     group.dirty.add(state);
     group.ops.push({ type: 'put', key: keys.resolutionKey(state.k, statement.hlc, digest), value: toJson(stored) });
   }
@@ -235,6 +238,7 @@ export class Admission {
       state.entries.set(id, { ...entry, until });
     }
     state.touched.add(id);
+    state.changed(false);
     group.dirty.add(state);
   }
 

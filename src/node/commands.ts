@@ -27,10 +27,10 @@ import type { Store } from '../store/store.ts';
 import { type Admission, termsDigest } from './admission.ts';
 import { NodeError } from './errors.ts';
 import { Idempotency } from './idempotency.ts';
-import { MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
+import { LARGE_KEY, MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
 import { notFound } from './queries.ts';
 import { readFacts, StoredFact } from './reader.ts';
-import type { StoredEntry } from './records.ts';
+import { isLive, type StoredEntry } from './records.ts';
 import type { GardenService } from './services.ts';
 import { assertTargets, type TargetComponents } from './targets.ts';
 import type { AssertInput, AssertResult, BatchInput, BatchItem, BatchResult, FactView, RetractInput } from './types.ts';
@@ -213,6 +213,8 @@ export class Commands {
   async state(group: Group, who: Principal, body: FactBody, ext: FactExt): Promise<Stated> {
     const draft = this.#draft({ body, ext });
     const state = await this.#components.views.load(keyFor(draft));
+    // A batch on one large key may need its view for every item.
+    if (state.entries.size >= LARGE_KEY) await nextTurn();
     const existing = this.#same(state, draft, group.now);
     if (existing !== undefined && !ext.supersedes) {
       const digest = Buffer.from(existing, 'hex');
@@ -331,23 +333,23 @@ export class Commands {
   #same(state: KeyState, draft: FactStatement, now: number): string | undefined {
     const claim = Buffer.from(factDigest(draft.body)).toString('hex');
     const terms = termsDigest(draft.ext);
-    const candidates = [...state.entries.values()].filter(
-      (entry) => this.#own(entry) && entry.claim === claim && entry.terms === terms,
-    );
-    if (candidates.length === 0) return undefined;
-    const view = this.#components.views.view(state, now);
-    const stateOf = (id: string): EntryState => view.entries.get(id)!.state;
-    if (draft.body.confidence === 0) {
-      // Said twice is said once only while the first still does all that the second would.
-      const stated = valueDigest(draft.body.value);
-      const entries = [...state.entries.values()];
-      const everStated = entries.some((e) => this.#own(e) && e.confidence > 0 && e.value === stated);
-      if (this.#ownLive(state, now, everStated ? stated : undefined)) return undefined;
-      const denies = entries.some((e) => !this.#own(e) && e.value === stated && isLive(stateOf(e.id)));
-      const wanted: EntryState[] = denies && !everStated ? ['dispute'] : ['dispute', 'retraction'];
-      return candidates.find(({ id }) => wanted.includes(stateOf(id)))?.id;
+    const candidates: StoredEntry[] = [];
+    for (const entry of state.entries.values()) {
+      if (entry.claim === claim && entry.terms === terms && this.#own(entry)) candidates.push(entry);
     }
-    return candidates.find(({ id }) => isLive(stateOf(id)))?.id;
+    if (candidates.length === 0) return undefined;
+    const { views } = this.#components;
+    if (draft.body.confidence > 0) return candidates.find(({ id }) => views.isLive(state, id, now))?.id;
+    const view = views.view(state, now);
+    const stateOf = (id: string): EntryState => view.entries.get(id)!.state;
+    // Said twice is said once only while the first still does all that the second would.
+    const stated = valueDigest(draft.body.value);
+    const entries = [...state.entries.values()];
+    const everStated = entries.some((e) => this.#own(e) && e.confidence > 0 && e.value === stated);
+    if (this.#ownLive(state, now, everStated ? stated : undefined)) return undefined;
+    const denies = entries.some((e) => !this.#own(e) && e.value === stated && isLive(stateOf(e.id)));
+    const wanted: EntryState[] = denies && !everStated ? ['dispute'] : ['dispute', 'retraction'];
+    return candidates.find(({ id }) => wanted.includes(stateOf(id)))?.id;
   }
 
   /** Whether this org has a live statement on the key, of one value or of any. */
@@ -393,10 +395,6 @@ export class Commands {
     if (key !== undefined)
       this.#idempotency.remember(group, who.entity, key, { request: Buffer.from(request).toString('hex'), ids, items });
   }
-}
-
-function isLive(state: EntryState): boolean {
-  return state === 'current' || state === 'losing';
 }
 
 function keyFor({ body: { entity, relation, scope }, ext }: Pick<Checked, 'body' | 'ext'>): Key {

@@ -164,6 +164,11 @@ const STATES: ReadonlySet<EntryState> = new Set([
   'expired',
 ]);
 
+/** Whether an assertion in this state stands, shown or outranked. */
+export function isLive(state: EntryState): boolean {
+  return state === 'current' || state === 'losing';
+}
+
 /** Which part of the status-first indexes a state belongs to. */
 export function statusOf(state: EntryState): Status {
   if (state === 'current') return STATUS.current;

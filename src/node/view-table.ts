@@ -1,15 +1,17 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { relationNamespace } from '../facts/relation.ts';
 import type { FactScope } from '../facts/scope.ts';
 import { type FactStatement, isFact, isResolution, type Statement } from '../facts/statement.ts';
-import { type KeyView, type ViewEntry, viewKey } from '../facts/view.ts';
+import { type EntryView, type KeyView, type ViewEntry, viewKey } from '../facts/view.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader, type StoreOp } from '../store/store.ts';
-import { MAX_CACHED_ENTRIES } from './limits.ts';
+import { LARGE_KEY, MAX_CACHED_ENTRIES, MOVES_PER_TURN } from './limits.ts';
 import {
   decodeEntry,
   decodeLogRecord,
   encodeEntry,
   fromJson,
+  isLive,
   type StoredConflict,
   type StoredEntry,
   type StoredResolution,
@@ -54,12 +56,36 @@ export class KeyState {
   counted = 0;
   /** Whether the store has a row for this key. */
   isKnown = false;
+  /**
+   * Whether all that was added since the last evaluation are assertions made here just now. They are the newest on the
+   * key and retract nothing, so what was live stays live.
+   */
+  onlyAsserted = true;
   #subjects: Subjects | undefined;
+  #view: { readonly view: KeyView; readonly at: number } | undefined;
 
   constructor(key: Key) {
     this.key = key;
     this.k = keyId(key);
     this.hex = this.k.toString('hex');
+  }
+
+  /** To be called when an entry or a resolution was added or changed. */
+  changed(onlyAsserted: boolean): void {
+    this.onlyAsserted &&= onlyAsserted;
+    this.#view = undefined;
+  }
+
+  /** The view computed last, if it is the view of this moment, too. */
+  rememberedView(now: number): KeyView | undefined {
+    if (!this.#view || now < this.#view.at) return undefined;
+    const { changesAt } = this.#view.view;
+    return changesAt !== null && changesAt <= now ? undefined : this.#view.view;
+  }
+
+  /** Keeps a view that was worth computing: those of small keys are not worth the memory. */
+  rememberView(view: KeyView, at: number): void {
+    this.#view = this.entries.size < LARGE_KEY ? undefined : { view, at };
   }
 
   get subjects(): Subjects {
@@ -172,54 +198,88 @@ export class ViewTable {
 
   /** The view of a key as it stands in memory, the entries of this turn included. */
   view(state: KeyState, now: number): KeyView {
+    const remembered = state.rememberedView(now);
+    if (remembered) return remembered;
+    const view = this.#compute(state, now);
+    state.rememberView(view, now);
+    return view;
+  }
+
+  /** Whether an assertion on the key is live; seldom takes the view of the whole key. */
+  isLive(state: KeyState, id: string, now: number): boolean {
+    const entry = state.entries.get(id);
+    if (!entry) return false;
+    if (!state.onlyAsserted) return isLive(this.view(state, now).entries.get(id)!.state);
+    if (entry.until !== null && entry.until <= now) return false;
+    return state.fresh.has(id) || isLive(entry.state);
+  }
+
+  #compute(state: KeyState, now: number): KeyView {
     const { entity, relation, garden } = state.key;
     const { isMany, trusts } = this.#components;
     const entries: ViewEntry[] = [];
+    let org: string | undefined;
+    let many = false;
     for (const entry of state.entries.values()) {
-      const many = isMany(entity, relation, entry.org);
+      if (entry.org !== org) {
+        org = entry.org;
+        many = isMany(entity, relation, org);
+      }
       entries.push(entry.many === many ? entry : { ...entry, many });
     }
     const resolutions = [...state.resolutions.values()].filter((resolution) => trusts(resolution.org));
     return viewKey(entries, resolutions, garden, now);
   }
 
-  /** Recomputes a key and appends what has to change on disk. */
-  evaluate(state: KeyState, now: number, ops: StoreOp[]): ViewDelta {
-    const view = this.view(state, now);
+  /** Recomputes a key and appends what has to change on disk. Other work gets its turn in between where that is much. */
+  async evaluate(state: KeyState, now: number, ops: StoreOp[]): Promise<ViewDelta> {
+    // What else the view follows from (cardinality, trust) may have changed: nothing remembered counts here.
+    const view = this.#compute(state, now);
+    state.rememberView(view, now);
     const delta: ViewDelta = { current: 0, openConflicts: 0 };
-    for (const [id, { state: to, contradicted, overruled }] of view.entries) {
-      const old = state.entries.get(id)!;
-      const isFresh = state.fresh.has(id);
-      const moved = isFresh || statusOf(old.state) !== statusOf(to);
-      if (
-        !moved &&
-        !state.touched.has(id) &&
-        old.state === to &&
-        old.contradicted === contradicted &&
-        old.overruled === overruled
-      ) {
-        continue;
-      }
-      const next: StoredEntry = { ...old, state: to, contradicted, overruled };
-      state.entries.set(id, next);
-      const digest = Buffer.from(id, 'hex');
-      ops.push({ type: 'put', key: keys.viewEntryKey(state.k, next.hlc, digest), value: encodeEntry(next) });
-      if (moved) {
-        if (!isFresh) for (const key of indexRows(state, old, digest)) ops.push({ type: 'del', key });
-        for (const key of indexRows(state, next, digest)) ops.push({ type: 'put', key, value: EMPTY });
-      }
-      if (old.state === 'expired' && !isFresh && next.until !== null) {
-        // The clock was set back, and what had expired stands again: it has to expire once more.
-        ops.push({ type: 'put', key: keys.expiryKey(Math.max(0, next.until), state.k, digest), value: EMPTY });
-        this.#components.onRevived(next.until);
-      }
-      delta.current += Number(to === 'current') - Number(!isFresh && old.state === 'current');
+    let moves = 0;
+    for (const [id, next] of view.entries) {
+      const moved = this.#evaluateEntry(state, id, next, ops, delta);
+      if (moved && ++moves % MOVES_PER_TURN === 0) await nextTurn();
     }
     this.#count(state);
     state.fresh.clear();
     state.touched.clear();
+    state.onlyAsserted = true;
     this.#evaluateConflicts(state, view, ops, delta);
     return delta;
+  }
+
+  /** Returns whether the statement moved from one part of the indexes to another. */
+  #evaluateEntry(state: KeyState, id: string, now: EntryView, ops: StoreOp[], delta: ViewDelta): boolean {
+    const { state: to, contradicted, overruled } = now;
+    const old = state.entries.get(id)!;
+    const isFresh = state.fresh.has(id);
+    const moved = isFresh || statusOf(old.state) !== statusOf(to);
+    if (
+      !moved &&
+      !state.touched.has(id) &&
+      old.state === to &&
+      old.contradicted === contradicted &&
+      old.overruled === overruled
+    ) {
+      return false;
+    }
+    const next: StoredEntry = { ...old, state: to, contradicted, overruled };
+    state.entries.set(id, next);
+    const digest = Buffer.from(id, 'hex');
+    ops.push({ type: 'put', key: keys.viewEntryKey(state.k, next.hlc, digest), value: encodeEntry(next) });
+    if (moved) {
+      if (!isFresh) for (const key of indexRows(state, old, digest)) ops.push({ type: 'del', key });
+      for (const key of indexRows(state, next, digest)) ops.push({ type: 'put', key, value: EMPTY });
+    }
+    if (old.state === 'expired' && !isFresh && next.until !== null) {
+      // The clock was set back, and what had expired stands again: it has to expire once more.
+      ops.push({ type: 'put', key: keys.expiryKey(Math.max(0, next.until), state.k, digest), value: EMPTY });
+      this.#components.onRevived(next.until);
+    }
+    delta.current += Number(to === 'current') - Number(!isFresh && old.state === 'current');
+    return moved;
   }
 
   /** Forgets everything held in memory: after a write that failed, memory may be ahead of the disk. */

@@ -103,7 +103,7 @@ export class Group {
     let sinceTurn = 0;
     for (const state of this.dirty) {
       if (++sinceTurn % PREPARE_SLICE === 0) await nextTurn();
-      const delta = views.evaluate(state, this.now, this.ops);
+      const delta = await views.evaluate(state, this.now, this.ops);
       const { scope } = state.key;
       this.#head.current = { ...this.#head.current, [scope]: this.#head.current[scope] + delta.current };
       this.#head.openConflicts += delta.openConflicts;

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import type { AbstractBatchOperation } from 'abstract-level';
 import { type Iterator as ClassicIterator, ClassicLevel } from 'classic-level';
 import type { Bytes, Entry, Reader, Scan, ScanOptions, Snapshot, Store, StoreOp } from '../store.ts';
@@ -48,6 +48,8 @@ const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 const MAX_SYNC_KEYS = 8;
 /** Bytes a scan reads ahead at most per step, whatever the entry count asked for. */
 const SCAN_HIGH_WATER_BYTES = 1024 * 1024;
+/** Operations handed over to LevelDB at once: a few milliseconds. More of them let other work in between. */
+const LARGE_BATCH = 4000;
 /** Tables verified before opening: a tenth of a second's work, and all of a small store. */
 const CHECK_BYTES = 128 * 1024 * 1024;
 /** Pause between two tables (2 MB mostly) that are verified while the store is in use. */
@@ -254,8 +256,24 @@ class Handle {
   }
 
   async batch(ops: readonly StoreOp[], durable: boolean): Promise<void> {
+    if (ops.length > LARGE_BATCH) return attempting(this.#batchInSlices(ops, durable));
     const batch = ops as unknown as AbstractBatchOperation<Db, Buffer, Buffer>[];
     await attempting(this.#db.batch(batch, { sync: durable }));
+  }
+
+  /** One batch all the same: it is handed over in slices, and written when it is whole. */
+  async #batchInSlices(ops: readonly StoreOp[], durable: boolean): Promise<void> {
+    const batch = this.#db.batch();
+    try {
+      for (const [at, op] of ops.entries()) {
+        if (at % LARGE_BATCH === LARGE_BATCH - 1) await nextTurn();
+        if (op.type === 'put') batch.put(op.key as Buffer, op.value as Buffer);
+        else batch.del(op.key as Buffer);
+      }
+      await batch.write({ sync: durable });
+    } finally {
+      await batch.close();
+    }
   }
 
   async compact(): Promise<void> {
