@@ -52,8 +52,11 @@ export class FaultyStore implements Store {
   #failure: StoreError | undefined;
   /** Batches that failed, and are on disk. */
   #landed: (readonly StoreOp[])[] = [];
-  /** Batches that were asked for. */
+  /** Batches that were asked for, and operations in them. */
   batches = 0;
+  operations = 0;
+  /** Keys looked up and rows scanned. */
+  rows = 0;
   /** Times that somebody asked the store to recover. */
   recoveries = 0;
 
@@ -83,12 +86,12 @@ export class FaultyStore implements Store {
   }
 
   async get(key: Bytes): Promise<Buffer | undefined> {
-    this.#read();
+    this.#read(1);
     return this.#inner.get(key);
   }
 
   async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    this.#read();
+    this.#read(keys.length);
     return this.#inner.getMany(keys);
   }
 
@@ -100,11 +103,11 @@ export class FaultyStore implements Store {
     const snapshot = this.#inner.snapshot();
     return {
       get: async (key) => {
-        this.#read();
+        this.#read(1);
         return snapshot.get(key);
       },
       getMany: async (keys) => {
-        this.#read();
+        this.#read(keys.length);
         return snapshot.getMany(keys);
       },
       scan: (options) => this.#scan(snapshot, options),
@@ -114,6 +117,7 @@ export class FaultyStore implements Store {
 
   async batch(ops: readonly StoreOp[], options: { readonly durable: boolean }): Promise<void> {
     this.batches += 1;
+    this.operations += ops.length;
     if (this.#failure) throw this.#failure;
     const plan = due(this.#batches) ?? this.#chaos();
     if (!plan) return this.#inner.batch(ops, options);
@@ -147,14 +151,17 @@ export class FaultyStore implements Store {
     const scan = reader.scan(options);
     return {
       next: async (count) => {
-        this.#read();
-        return scan.next(count);
+        this.#read(0);
+        const rows = await scan.next(count);
+        this.rows += rows.length;
+        return rows;
       },
       close: () => scan.close(),
     };
   }
 
-  #read(): void {
+  #read(count: number): void {
+    this.rows += count;
     const plan = due(this.#reads);
     if (plan) throw diskError(plan.fault);
   }
