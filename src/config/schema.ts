@@ -88,7 +88,9 @@ const store = z.strictObject({
     .boolean()
     .default(true)
     .describe('Wait for the disk before a write is acknowledged. `false` is faster and can lose the last writes.'),
-  cache_mb: count(8, 65_536).default(64).describe('Memory for recently read blocks, in MiB.'),
+  cache_mb: count(8, 65_536)
+    .default(32)
+    .describe('Memory for recently read blocks, in MiB. Table files are also mapped into memory by the system.'),
 });
 
 const mesh = z.strictObject({

@@ -39,8 +39,8 @@ type Db = ClassicLevel<Buffer, Buffer>;
 type LevelSnapshot = ReturnType<Db['snapshot']>;
 type LevelIterator = ClassicIterator<Db, Buffer, Buffer>;
 
-/** Memtable size: larger than LevelDB's 4 MB, so that a burst of writes causes fewer, larger level-0 files. */
-const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
+/** Memtable size: twice LevelDB's 4 MB, so that a burst of writes causes fewer, larger level-0 files. Two may exist. */
+const WRITE_BUFFER_BYTES = 8 * 1024 * 1024;
 /**
  * Keys read at once on the event loop rather than in a thread. A read from memory takes some 8 µs, a hop to a thread
  * and back 40 µs and more; so few reads stay far below the loop's 10 ms even when all of them go to the disk.
@@ -243,7 +243,7 @@ class Handle {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
       createIfMissing: init.mustExist !== true,
-      cacheSize: init.cacheBytes ?? 64 * 1024 * 1024,
+      cacheSize: init.cacheBytes ?? 32 * 1024 * 1024,
       writeBufferSize: WRITE_BUFFER_BYTES,
     });
     try {
