@@ -1,0 +1,25 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+
+/**
+ * The fault tests at length: what `npm test` tries a few times is tried often. Takes some ten minutes. A variable that is
+ * set already counts, and a failure names its seed (`STIGMESH_SEED`).
+ */
+const LONG = { STIGMESH_KILL_ROUNDS: '300', STIGMESH_DAMAGE_POSITIONS: '3000' };
+const LONGEST_TEST_MS = 30 * 60_000;
+
+const ROOT = resolve(import.meta.dirname, '..');
+const mocha = join(dirname(createRequire(import.meta.url).resolve('mocha/package.json')), 'bin/mocha.js');
+const args = [
+  mocha,
+  '--timeout',
+  String(LONGEST_TEST_MS),
+  '--spec',
+  'test/faults/**/*.test.ts',
+  ...process.argv.slice(2),
+];
+const child = spawn(process.execPath, args, { cwd: ROOT, stdio: 'inherit', env: { ...LONG, ...process.env } });
+const [code] = (await once(child, 'exit')) as [number | null];
+process.exitCode = code ?? 1;
