@@ -71,8 +71,9 @@ export class EventStream {
     } finally {
       stopCommits();
       stopHeartbeat();
-      // What such a reader has not taken would keep its socket open for as long as it likes.
-      if (this.#cancelDrain !== undefined) this.#sink.destroy();
+      // What such a reader has not taken would keep its socket open for as long as it likes. While stopping, whoever
+      // stops sees to that, and a reader that is behind for a moment gets the rest.
+      if (this.#cancelDrain !== undefined && this.#ended !== 'stopping') this.#sink.destroy();
       else this.#sink.end();
       this.#cancelDrain?.();
     }

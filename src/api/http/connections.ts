@@ -4,24 +4,17 @@ import type { Server, ServerResponse } from 'node:http';
 export class Connections {
   readonly #answers = new Set<ServerResponse>();
   #open = 0;
-  #closing = false;
-  #none = Promise.withResolvers<void>();
 
   watch(server: Server): void {
     server.on('connection', (socket) => {
       this.#open += 1;
       socket.once('close', () => {
         this.#open -= 1;
-        if (this.#open === 0) this.#none.resolve();
       });
     });
     server.on('request', (_request, response) => {
       this.#answers.add(response);
-      response.once('close', () => {
-        this.#answers.delete(response);
-        // An answer that had begun could not say that it is the last one on its connection.
-        if (this.#closing) setImmediate(() => server.closeIdleConnections());
-      });
+      response.once('close', () => this.#answers.delete(response));
     });
   }
 
@@ -35,16 +28,13 @@ export class Connections {
     return this.#answers.size;
   }
 
-  /** From now on every answer is the last one on its connection. */
+  /** Every answer that has not begun yet is the last one on its connection. */
   endAfterAnswers(): void {
-    this.#closing = true;
     for (const response of this.#answers) if (!response.headersSent) response.setHeader('connection', 'close');
   }
 
-  /** Resolves when no connection is open. */
-  none(): Promise<void> {
-    if (this.#open === 0) return Promise.resolve();
-    this.#none = Promise.withResolvers();
-    return this.#none.promise;
+  /** Resolves when everything is answered that is being answered now. */
+  async answered(): Promise<void> {
+    await Promise.all([...this.#answers].map((response) => new Promise((resolve) => response.once('close', resolve))));
   }
 }

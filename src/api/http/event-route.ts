@@ -3,6 +3,7 @@ import { ANONYMOUS } from '../../policy/principal.ts';
 import { ApiError } from '../errors.ts';
 import { eventFilter } from '../events/filter.ts';
 import { type EventSink, EventStream } from '../events/stream.ts';
+import { STOP_NOTICE_MS } from '../limits.ts';
 import type { ApiMetrics } from '../metrics.ts';
 import { eventQuery } from '../operations/index.ts';
 import type { ApiContext } from '../operations/operation.ts';
@@ -47,6 +48,7 @@ export class EventStreams {
       );
     }
     const { secret, who } = identity;
+    const { timers } = components;
     const principal = () => (secret === undefined ? ANONYMOUS : components.keys.authenticate(secret));
     return async (response) => {
       const stream = new EventStream(
@@ -61,6 +63,7 @@ export class EventStreams {
       this.#open.delete(stream);
       this.#metrics.sseClients.set(this.#open.size);
       if (reason !== 'client') this.#metrics.sseDropped.inc({ reason });
+      if (reason === 'stopping') response.once('close', timers.after(STOP_NOTICE_MS, () => response.destroy()));
     };
   }
 

@@ -145,18 +145,27 @@ export class Api {
     const app = this.#app;
     if (app === undefined) return;
     const { timers, log } = this.#components;
+    const isUsed = this.#connections.open > 0;
     this.#events.stopAll();
     this.#connections.endAfterAnswers();
+    const late = Promise.withResolvers<void>();
     const cancel = timers.after(this.#init.drainTimeoutMs, () => {
       const requests = this.#connections.answering;
       log.warn({ event: 'drain_timeout', requests }, 'requests in flight were cut off');
+      late.resolve();
       app.server.closeAllConnections();
     });
-    const noticed = Promise.withResolvers<void>();
-    const cancelNotice = timers.after(STOP_NOTICE_MS, noticed.resolve);
-    await Promise.race([noticed.promise, this.#connections.none()]);
-    cancelNotice();
-    await app.close();
+    await Promise.race([late.promise, this.#connections.answered()]);
+    if (isUsed) {
+      const noticed = Promise.withResolvers<void>();
+      const cancelNotice = timers.after(STOP_NOTICE_MS, noticed.resolve);
+      await Promise.race([late.promise, noticed.promise]);
+      cancelNotice();
+    }
+    const closed = app.close();
+    // What connected since is no reason to wait either.
+    void late.promise.then(() => app.server.closeAllConnections());
+    await closed;
     cancel();
     this.#requestLog.flush();
   }
