@@ -211,6 +211,7 @@ export async function verifyHome(
     if (files.length > 0) {
       salvaged = await salvage(paths.dataDir, now());
       notice(`the damaged store was moved to ${salvaged}; what can be read of it is in ${paths.dataDir}`);
+      notice('look at gardens and API keys: the newest change of one may be among what was lost, such as a revocation');
       await nameSchema(paths.dataDir, version);
     }
     return await useStore(options, async (store, identity) => {
