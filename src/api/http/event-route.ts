@@ -63,7 +63,9 @@ export class EventStreams {
       this.#open.delete(stream);
       this.#metrics.sseClients.set(this.#open.size);
       if (reason !== 'client') this.#metrics.sseDropped.inc({ reason });
-      if (reason === 'stopping') response.once('close', timers.after(STOP_NOTICE_MS, () => response.destroy()));
+      if (reason !== 'stopping') return;
+      const cancel = timers.after(STOP_NOTICE_MS, () => response.destroy());
+      response.once('close', cancel);
     };
   }
 
