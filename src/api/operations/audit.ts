@@ -43,7 +43,7 @@ const listAudit = operation({
     }),
   },
   output: schema.auditPage,
-  errors: ['invalid_cursor'],
+  errors: ['invalid_cursor', 'invalid_query', 'invalid_cid'],
   async handler(call, { query }) {
     const filter = auditQuery(query);
     const page =
@@ -68,7 +68,7 @@ const factAudit = operation({
   rate: 'read',
   input: { params: z.object({ fact_id: text }) },
   output: z.array(schema.auditEntry),
-  errors: ['fact_not_found', 'cid_malformed'],
+  errors: ['fact_not_found', 'cid_malformed', 'invalid_query', 'invalid_cid'],
   async handler(call, { params }) {
     const entries = await call.components.audit.ofFact(call.who, factName(params.fact_id));
     return { body: entries.map(wire.auditEntry) };
@@ -146,7 +146,7 @@ const exportAudit = streamEndpoint({
       limit: z.int().min(1).max(MAX_AUDIT_EXPORT).default(5000),
     }),
   },
-  errors: [],
+  errors: ['invalid_query', 'invalid_cid'],
   async stream(call, { query }) {
     const filter = auditQuery(query);
     // The first page is read before the answer begins, so that a refusal can still be one.

@@ -49,7 +49,19 @@ const resolveConflict = operation({
   rate: 'write',
   input: { params: z.object({ conflict_id: schema.text }), body: schema.resolveRequest },
   output: schema.resolveResponse,
-  errors: ['conflict_not_found', 'conflict_resolved', 'invalid_resolution', 'invalid_value', 'garden_forbidden'],
+  errors: [
+    'conflict_not_found',
+    'conflict_resolved',
+    'invalid_resolution',
+    'invalid_value',
+    'garden_forbidden',
+    'invalid_cid',
+    'invalid_timestamp',
+    'text_too_large',
+    'statement_too_large',
+    'lone_surrogate',
+    'scope_denied',
+  ],
   async handler(call, { params, body }) {
     const result = await call.components.conflicts.resolve(call.who, params.conflict_id, body);
     return {

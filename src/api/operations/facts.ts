@@ -76,6 +76,8 @@ const assertFact = operation({
     'unknown_supersedes',
     'foreign_supersedes',
     'idempotency_mismatch',
+    'invalid_cid',
+    'too_deep',
   ],
   async handler(call, { body, headers }) {
     checkSession(headers);
@@ -165,6 +167,11 @@ const queryFacts = operation({
     'scope_denied',
     'garden_not_found',
     'garden_forbidden',
+    'invalid_entity_uri',
+    'invalid_relation',
+    'invalid_timestamp',
+    'text_too_large',
+    'lone_surrogate',
   ],
   async handler(call, { query, headers }) {
     checkSession(headers);
@@ -210,7 +217,21 @@ const retractFact = operation({
   rate: 'write',
   input: { body: schema.retractRequest },
   output: schema.assertedFact,
-  errors: ['fact_not_found', 'scope_denied', 'garden_not_found', 'garden_forbidden', 'invalid_entity_uri'],
+  errors: [
+    'fact_not_found',
+    'scope_denied',
+    'garden_not_found',
+    'garden_forbidden',
+    'invalid_entity_uri',
+    'invalid_relation',
+    'invalid_value',
+    'invalid_timestamp',
+    'text_too_large',
+    'statement_too_large',
+    'lone_surrogate',
+    'garden_scope_mismatch',
+    'reserved_entity',
+  ],
   async handler(call, { body }) {
     const scope: FactScope = body.scope ?? call.init.defaultScope;
     const result = await call.components.facts.retract(call.who, {
@@ -248,7 +269,14 @@ const factHistory = operation({
     }),
   },
   output: schema.factPage,
-  errors: ['invalid_entity_uri', 'invalid_relation', 'invalid_query', 'invalid_cursor', 'scope_denied'],
+  errors: [
+    'invalid_entity_uri',
+    'invalid_relation',
+    'invalid_query',
+    'invalid_cursor',
+    'scope_denied',
+    'lone_surrogate',
+  ],
   async handler(call, { query }) {
     const body = wire.factPage(await call.components.facts.history(call.who, query), call.init.compatCid);
     return { body, headers: { 'x-total-count': String(body.total) } };
@@ -266,7 +294,7 @@ const getFact = operation({
   rate: 'read',
   input: { params: factId, headers: z.object(sessionHeader) },
   output: schema.singleFact,
-  errors: ['fact_not_found', 'cid_malformed', 'garden_forbidden', 'scope_denied', 'session_id_too_long'],
+  errors: ['fact_not_found', 'cid_malformed', 'garden_forbidden', 'scope_denied', 'session_id_too_long', 'invalid_cid'],
   async handler(call, { params, headers }) {
     checkSession(headers);
     const { fact, claim } = await call.components.facts.get(call.who, factName(params.fact_id));
@@ -286,7 +314,7 @@ const factProvenance = operation({
   rate: 'read',
   input: { params: factId },
   output: schema.provenance,
-  errors: ['fact_not_found', 'cid_malformed', 'garden_forbidden', 'scope_denied'],
+  errors: ['fact_not_found', 'cid_malformed', 'garden_forbidden', 'scope_denied', 'invalid_cid'],
   async handler(call, { params }) {
     const of = await call.components.facts.provenance(call.who, factName(params.fact_id));
     return { body: wire.provenance(of, call.init.compatCid) };
@@ -305,7 +333,7 @@ const verifyFact = operation({
   rate: 'read',
   input: { params: factId },
   output: schema.cidCheck,
-  errors: ['fact_not_found', 'cid_malformed', 'garden_forbidden', 'scope_denied'],
+  errors: ['fact_not_found', 'cid_malformed', 'garden_forbidden', 'scope_denied', 'invalid_cid'],
   async handler(call, { params }) {
     return { body: wire.cidCheck(await call.components.facts.verifyCid(call.who, factName(params.fact_id))) };
   },

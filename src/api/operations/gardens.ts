@@ -7,7 +7,14 @@ import { type Operation, operation } from './operation.ts';
 const gardenName = { garden_slug_or_id: text.describe('Slug or id') };
 const gardenPath = z.object(gardenName);
 const memberPath = z.object({ ...gardenName, entity_uri: text.describe('Raw or percent-encoded') });
-const membership = ['garden_not_found', 'garden_forbidden', 'member_not_found', 'last_admin'] as const;
+const membership = [
+  'garden_not_found',
+  'garden_forbidden',
+  'member_not_found',
+  'last_admin',
+  'invalid_entity_uri',
+  'lone_surrogate',
+] as const;
 
 export const gardenOperations: readonly Operation[] = [
   operation({
@@ -21,7 +28,7 @@ export const gardenOperations: readonly Operation[] = [
     rate: 'write',
     input: { body: schema.gardenCreate },
     output: schema.garden,
-    errors: ['garden_exists', 'garden_slug_invalid', 'scope_denied', 'limit_reached'],
+    errors: ['garden_exists', 'garden_slug_invalid', 'scope_denied', 'limit_reached', 'invalid_query'],
     handler: async (call, { body }) => ({ body: wire.garden(await call.components.gardens.create(call.who, body)) }),
   }),
   operation({
@@ -102,7 +109,14 @@ export const gardenOperations: readonly Operation[] = [
     rate: 'write',
     input: { params: gardenPath, body: schema.gardenMemberAdd },
     output: schema.gardenMember,
-    errors: ['garden_not_found', 'garden_forbidden', 'member_exists', 'invalid_entity_uri', 'limit_reached'],
+    errors: [
+      'garden_not_found',
+      'garden_forbidden',
+      'member_exists',
+      'invalid_entity_uri',
+      'limit_reached',
+      'lone_surrogate',
+    ],
     async handler(call, { params, body }) {
       return { body: { ...(await call.components.gardens.addMember(call.who, params.garden_slug_or_id, body)) } };
     },

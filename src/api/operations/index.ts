@@ -36,7 +36,7 @@ export const eventsEndpoint = server({
   rate: 'read',
   produces: 'text/event-stream',
   input: { query: eventQuery, headers: z.object({ last_event_id: z.string().optional() }) },
-  errors: ['too_many_clients'],
+  errors: ['too_many_clients', 'invalid_query', 'invalid_entity_uri', 'invalid_relation'],
 });
 
 export const rpcEndpoint = server({

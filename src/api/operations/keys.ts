@@ -18,7 +18,7 @@ export const keyOperations: readonly Operation[] = [
     rate: 'write',
     input: { body: schema.keyCreate },
     output: schema.keyCreated,
-    errors: ['key_exists', 'key_invalid', 'invalid_entity_uri', 'limit_reached'],
+    errors: ['key_exists', 'key_invalid', 'invalid_entity_uri', 'limit_reached', 'invalid_timestamp', 'lone_surrogate'],
     async handler(call, { body }) {
       const { tenant_id, ...input } = body;
       if (tenant_id != null && tenant_id !== 'default') {

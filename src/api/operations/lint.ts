@@ -20,7 +20,7 @@ export const lintOperations: readonly Operation[] = [
     input: { body: schema.lintRequest },
     output: schema.lintResult,
     alternatives: { 202: schema.lintAccepted },
-    errors: ['invalid_query', 'scope_denied', 'busy'],
+    errors: ['invalid_query', 'scope_denied', 'busy', 'invalid_entity_uri', 'invalid_relation', 'lone_surrogate'],
     async handler(call, { body }) {
       const outcome = await call.components.lint.run(call.who, {
         ...body,
