@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { LevelStore } from '../../src/store/level/level-store.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { StoreError } from '../../src/store/store.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
 import { type StoreFixture, storeCompliance } from './store.ts';
 
 storeCompliance('LevelStore', async () => {
@@ -36,6 +37,22 @@ storeCompliance('MemoryStore', async () => {
       if (!(await isClosed(store))) await store.batch([], { durable: true });
       await store.close();
       store.crash();
+      return store;
+    },
+    dispose: () => store.close(),
+  } satisfies StoreFixture;
+});
+
+/** The store that the fault tests let fail keeps to the contract as long as it does not. */
+storeCompliance('FaultyStore', async () => {
+  const inner = new MemoryStore();
+  const store = new FaultyStore(inner);
+  return {
+    store,
+    async reopen() {
+      if (!(await isClosed(inner))) await store.batch([], { durable: true });
+      await store.close();
+      inner.crash();
       return store;
     },
     dispose: () => store.close(),

@@ -130,6 +130,17 @@ export function storeCompliance(name: string, open: () => Promise<StoreFixture>)
         assert.equal((await store.get(bytes('k00')))?.toString(), '60');
       });
 
+      it('writes a batch of ten thousand operations as one', async () => {
+        const ops = Array.from({ length: 10_000 }, (_, n) => put(`k${String(n).padStart(5, '0')}`, '1'));
+        const writing = store.batch(ops, durable);
+        for (let look = 0; look < 20; look++) {
+          const found = (await readAll(store.scan(everything), 1000)).length;
+          assert.ok(found === 0 || found === ops.length, `${found} of ${ops.length} are there`);
+        }
+        await writing;
+        assert.equal((await readAll(store.scan(everything), 1000)).length, ops.length);
+      });
+
       it('keeps durable and other batches over an orderly close', async () => {
         await store.batch([put('a', '1')], durable);
         await store.batch([put('b', '2')], volatile);
@@ -309,6 +320,23 @@ export function storeCompliance(name: string, open: () => Promise<StoreFixture>)
         const before = await store.size();
         await store.batch([put('a', 'x'.repeat(100_000))], durable);
         assert.ok((await store.size()) >= before + 100_000);
+      });
+    });
+
+    describe('recovery', () => {
+      it('does nothing in a store that is well', async () => {
+        await store.batch([put('a', '1')], durable);
+        const scan = store.scan(everything);
+        const snapshot = store.snapshot();
+        await Promise.all([store.recover(), store.recover()]);
+        assert.equal((await scan.next(10)).length, 1);
+        assert.notEqual(await snapshot.get(bytes('a')), undefined);
+        await snapshot.close();
+      });
+
+      it('is refused once the store is closed', async () => {
+        await store.close();
+        await assert.rejects(store.recover(), closedError);
       });
     });
 
