@@ -19,7 +19,7 @@ import type { ReadReport } from './read-process.ts';
 
 const SEED = Number(process.env.STIGMESH_SEED ?? 20261121);
 /** Positions tried; more of them through the environment. */
-const POSITIONS = Number(process.env.STIGMESH_DAMAGE_POSITIONS ?? 120);
+const POSITIONS = Number(process.env.STIGMESH_DAMAGE_POSITIONS ?? 80);
 
 const isCorrupt = (error: unknown): error is StoreError =>
   error instanceof StoreError && error.code === 'store_corrupt' && error.hint.length > 10;

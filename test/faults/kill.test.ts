@@ -14,7 +14,7 @@ import { type Ack, brokenBatches } from '../support/workload.ts';
 const ROUNDS = Number(process.env.STIGMESH_KILL_ROUNDS ?? 20);
 const SEED = Number(process.env.STIGMESH_SEED ?? 20261121);
 /** Acknowledgements after which a round is killed, at the most: early kills hit recovery and first writes. */
-const MOST_ACKS = 160;
+const MOST_ACKS = 120;
 /** Longest one round may take, opening included. */
 const ROUND_MS = 10_000;
 
