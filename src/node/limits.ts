@@ -29,6 +29,8 @@ export const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 export const FIRST_READ = 64;
 /** Index entries one page may look at. A page that reaches it is short and carries a cursor. */
 export const MAX_SCANNED = 10_000;
+/** Statements of one claim whose records are read for `claim.origins`: each may have 128 KiB. */
+export const MAX_ORIGIN_SCAN = 128;
 /** Statements of one claim that are counted for `claim.statements`; beyond it the count is a lower bound. */
 export const MAX_CLAIM_SCAN = 1000;
 

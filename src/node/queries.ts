@@ -1,5 +1,4 @@
 import type { KeyObject } from 'node:crypto';
-import type { JsonObject } from '../facts/canonical-json.ts';
 import { canonicalBytes, type JsonValue } from '../facts/canonical-json.ts';
 import { sha256 } from '../facts/cid.ts';
 import {
@@ -24,7 +23,7 @@ import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type KeyRange, type Reader, type Store, StoreError } from '../store/store.ts';
 import { NodeError } from './errors.ts';
-import { FIRST_READ, MAX_CLAIM_SCAN, MAX_PAGE, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
+import { FIRST_READ, MAX_CLAIM_SCAN, MAX_ORIGIN_SCAN, MAX_PAGE, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
 import { type MergedRow, MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
 import { readFacts } from './reader.ts';
@@ -132,25 +131,49 @@ export class Queries {
   async get(who: Principal, id: string): Promise<{ fact: FactView; claim: ClaimSummary }> {
     assertMayRead(who);
     await this.#components.settle();
-    const { form, digest } = parseCid(id);
     const snapshot = this.#components.store.snapshot();
     try {
-      const fact =
-        (form === 'cid' ? await this.#visible(who, snapshot, digest) : undefined) ??
-        (await this.#newestOfClaim(who, snapshot, digest));
-      if (!fact) throw notFound();
-      const claim = await countClaim(snapshot, factDigest(fact.statement.body), this.#components.now());
-      return { fact, claim };
+      const fact = await this.#find(who, snapshot, id);
+      return { fact, claim: await countClaim(snapshot, factDigest(fact.statement.body), this.#components.now()) };
     } finally {
       await snapshot.close();
     }
   }
 
+  async #find(who: Principal, reader: Reader, id: string): Promise<FactView> {
+    const { form, digest } = parseCid(id);
+    const fact =
+      (form === 'cid' ? await this.#visible(who, reader, digest) : undefined) ??
+      (await this.#newestOfClaim(who, reader, digest));
+    if (!fact) throw notFound();
+    return fact;
+  }
+
   async provenance(who: Principal, id: string): Promise<Provenance> {
     const { fact } = await this.get(who, id);
-    const entries = fact.statement.ext.derived_from ?? [];
-    const derivedFrom = await Promise.all(entries.map((entry) => this.#resolveProvenance(who, entry)));
-    return { fact, derivedFrom };
+    const snapshot = this.#components.store.snapshot();
+    try {
+      // One after the other, each name once: a list may name the same large claim hundreds of times.
+      const known = new Map<string, FactView | undefined>();
+      const derivedFrom: Provenance['derivedFrom'][number][] = [];
+      for (const { hash, fact_id } of fact.statement.ext.derived_from ?? []) {
+        let source: FactView | undefined;
+        for (const name of [fact_id, hash]) {
+          if (source !== undefined || typeof name !== 'string') continue;
+          if (!known.has(name)) known.set(name, await this.#findVisible(who, snapshot, name));
+          source = known.get(name);
+        }
+        derivedFrom.push({
+          hash: typeof hash === 'string' ? hash : (source?.cid ?? ''),
+          factId: source?.id ?? null,
+          entity: source?.statement.body.entity ?? null,
+          exists: source !== undefined,
+        });
+      }
+      return { fact, derivedFrom };
+    } finally {
+      await snapshot.close();
+    }
   }
 
   async verifyCid(who: Principal, id: string): Promise<CidCheck> {
@@ -293,24 +316,14 @@ export class Queries {
     }
   }
 
-  async #resolveProvenance(who: Principal, entry: JsonObject): Promise<Provenance['derivedFrom'][number]> {
-    const { hash, fact_id } = entry;
-    for (const name of [fact_id, hash]) {
-      if (typeof name !== 'string') continue;
-      try {
-        const { fact } = await this.get(who, name);
-        return {
-          hash: typeof hash === 'string' ? hash : fact.cid,
-          factId: fact.id,
-          entity: fact.statement.body.entity,
-          exists: true,
-        };
-      } catch (error) {
-        // What the reader may not see is, to this reader, not there.
-        if (!(error instanceof NodeError || error instanceof FactError)) throw error;
-      }
+  /** What the reader may not see is, to this reader, not there. */
+  async #findVisible(who: Principal, reader: Reader, name: string): Promise<FactView | undefined> {
+    try {
+      return await this.#find(who, reader, name);
+    } catch (error) {
+      if (error instanceof NodeError || error instanceof FactError) return undefined;
+      throw error;
     }
-    return { hash: typeof hash === 'string' ? hash : '', factId: null, entity: null, exists: false };
   }
 }
 
@@ -378,14 +391,19 @@ function shows(include: ReadonlySet<Include>, fact: FactView): boolean {
   }
 }
 
+/** Statements are counted by their keys; their origins are read from the first ones, a few records at a time. */
 async function countClaim(reader: Reader, claim: Digest, now: number): Promise<ClaimSummary> {
   const digests: Digest[] = [];
   await forEachSlice(reader, keys.claimRange(claim), (rows) => {
     for (const { key } of rows) digests.push(indexRow(key).digest);
     return digests.length < MAX_CLAIM_SCAN;
   });
-  const facts = digests.length === 1 ? [] : await readFacts(reader, digests.slice(0, MAX_CLAIM_SCAN), now);
-  const origins = new Set(facts.flatMap((fact) => (fact ? [fact.statement.origin] : [])));
+  const origins = new Set<string>();
+  const readable = digests.length === 1 ? 0 : Math.min(digests.length, MAX_ORIGIN_SCAN);
+  for (let at = 0; at < readable; at += MIN_READ) {
+    const facts = await readFacts(reader, digests.slice(at, Math.min(at + MIN_READ, readable)), now);
+    for (const fact of facts) if (fact) origins.add(fact.statement.origin);
+  }
   return { statements: digests.length, origins: Math.max(1, origins.size) };
 }
 
