@@ -1,15 +1,13 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Logger } from 'pino';
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Registry } from 'prom-client';
 import { systemTimers } from './api/components.ts';
 import { createApi } from './api/http/server.ts';
-import { MAX_UNREAD_BYTES } from './api/limits.ts';
 import type { LoadedConfig, StigmeshPaths } from './config/index.ts';
 import { type HomeOptions, openHome } from './home.ts';
-import { MAX_CACHED_ENTRIES, MAX_GROUP_STATEMENTS, MAX_QUEUED_STATEMENTS } from './node/limits.ts';
-import { MAX_LINT_JOBS } from './node/local-limits.ts';
-import { createNodeMetrics, observeLimits, observeNode } from './node/metrics.ts';
+import { observeProcess } from './metrics.ts';
+import { createNodeMetrics, observeNode } from './node/metrics.ts';
 import type { Readiness } from './node/types.ts';
 import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 
@@ -64,7 +62,8 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   const { paths, loaded, log, version } = options;
   const { config } = loaded;
   const metrics = new Registry();
-  collectDefaultMetrics({ register: metrics });
+  const nodeVersion = process.versions.node;
+  observeProcess(metrics, { version, schema: SCHEMA_VERSION, node: nodeVersion }, config);
   const home = await openHome({
     ...options,
     notice: (message) => log.warn({ event: 'notice' }, message),
@@ -72,7 +71,6 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   });
   const { node, identity } = home;
   observeNode(metrics, node);
-  observeProcess(metrics, options);
   const api = createApi(
     {
       facts: node.facts,
@@ -115,7 +113,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       batchFacts: config.limits.batch_facts,
       drainTimeoutMs: drainTimeout(config.daemon.drain_timeout_s * 1000),
       version,
-      nodeVersion: process.versions.node,
+      nodeVersion,
     },
   );
   try {
@@ -184,32 +182,6 @@ const CLOSE_RESERVE_MS = 1000;
 /** Time that open requests get of the whole time a stop may take (ms); at least half of it. */
 export function drainTimeout(wholeMs: number): number {
   return Math.max(wholeMs / 2, wholeMs - CLOSE_RESERVE_MS);
-}
-
-function observeProcess(metrics: Registry, { loaded, version }: StartOptions): void {
-  new Gauge({
-    name: 'stigmesh_build_info',
-    help: 'Always 1; the labels say what runs',
-    labelNames: ['version', 'schema', 'node'],
-    registers: [metrics],
-  }).set({ version, schema: String(SCHEMA_VERSION), node: process.versions.node }, 1);
-  const { api, limits } = loaded.config;
-  observeLimits(metrics, {
-    api_keys: limits.api_keys,
-    audit_entries: limits.audit_retention_entries,
-    batch_facts: limits.batch_facts,
-    body_bytes: api.body_limit,
-    commit_statements: MAX_GROUP_STATEMENTS,
-    connections: api.max_connections,
-    gardens: limits.gardens,
-    lint_jobs: MAX_LINT_JOBS,
-    reads_per_minute: api.rate_limit_read,
-    sse_clients: limits.sse_clients,
-    unread_answer_bytes: MAX_UNREAD_BYTES,
-    view_cache_entries: MAX_CACHED_ENTRIES,
-    write_queue_statements: MAX_QUEUED_STATEMENTS,
-    writes_per_minute: api.rate_limit_write,
-  });
 }
 
 /** Written aside and renamed, so that a client never reads half of it. */

@@ -156,14 +156,3 @@ export function observeNode(registry: Registry, node: ReadableNode): void {
     },
   });
 }
-
-/** Bounds that are reached at run time, so that a queue can be shown as a share of what it may hold. */
-export function observeLimits(registry: Registry, limits: Readonly<Record<string, number>>): void {
-  const gauge = new Gauge({
-    name: 'stigmesh_limit',
-    help: 'Upper bounds of this node, by what they bound',
-    labelNames: ['of'],
-    registers: [registry],
-  });
-  for (const [of, value] of Object.entries(limits)) gauge.set({ of }, value);
-}

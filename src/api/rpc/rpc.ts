@@ -57,9 +57,9 @@ export class RpcServer {
   async handle(who: Principal, body: unknown, log: LineLog = this.#components.log): Promise<string | undefined> {
     if (body === undefined) return errorText(null, RPC_PARSE_ERROR, 'Parse error', undefined);
     if (!Array.isArray(body)) return this.#call(who, body, log);
-    if (body.length === 0) return invalidRequest(null, 'a batch holds at least one call');
+    if (body.length === 0) return this.#invalid(null, 'a batch holds at least one call');
     if (body.length > MAX_RPC_BATCH) {
-      return invalidRequest(null, `${body.length} calls in one batch, the limit is ${MAX_RPC_BATCH}`);
+      return this.#invalid(null, `${body.length} calls in one batch, the limit is ${MAX_RPC_BATCH}`);
     }
     const answers: string[] = [];
     let size = 0;
@@ -80,7 +80,7 @@ export class RpcServer {
 
   async #call(who: Principal, call: unknown, log: LineLog): Promise<string | undefined> {
     const parsed = requestSchema.safeParse(call);
-    if (!parsed.success) return invalidRequest(idOf(call), 'not a JSON-RPC 2.0 request');
+    if (!parsed.success) return this.#invalid(idOf(call), 'not a JSON-RPC 2.0 request');
     const { method, params } = parsed.data;
     const id = parsed.data.id;
     const answer = await this.#answer(who, id ?? null, method, params, log);
@@ -113,6 +113,11 @@ export class RpcServer {
       dispatcher.requestLog.write(log, 'refused', details);
       return errorText(id, ERRORS[problem.code].rpc, rpcMessage(problem), problem);
     }
+  }
+
+  #invalid(id: Id | undefined, reason: string): string {
+    this.#components.metrics.rpcCalls.inc({ method: 'unknown', code: 'invalid_request' });
+    return invalidRequest(id, reason);
   }
 
   #cutOff(call: unknown, log: LineLog): string | undefined {
