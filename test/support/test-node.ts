@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { peerIdFromPublicKey, publicKeyFromPeerId, rawPublicKey } from '../../src/identity/index.ts';
+import type { NodeMetrics } from '../../src/node/metrics.ts';
 import { type NodeInit, StigmeshNode } from '../../src/node/node.ts';
 import type { AssertInput } from '../../src/node/types.ts';
 import { ANONYMOUS } from '../../src/policy/principal.ts';
@@ -33,9 +34,9 @@ export interface TestNode {
 }
 
 export async function openTestNode(
-  options: Partial<NodeInit> & { store?: Store; clock?: TestClock } = {},
+  options: Partial<NodeInit> & { store?: Store; clock?: TestClock; metrics?: NodeMetrics } = {},
 ): Promise<TestNode> {
-  const { store = new MemoryStore(), clock = new TestClock(), ...changes } = options;
+  const { store = new MemoryStore(), clock = new TestClock(), metrics = null, ...changes } = options;
   const { privateKey } = generateKeyPairSync('ed25519');
   const init: NodeInit = {
     nodeKey: privateKey,
@@ -62,7 +63,7 @@ export async function openTestNode(
     clearInterval: (tick: never) => ticks.delete(tick),
   };
   const open = (more: Partial<NodeInit> = {}): Promise<StigmeshNode> =>
-    StigmeshNode.open({ store, now: clock.now, randomUUID, randomBytes, ...timers }, { ...init, ...more });
+    StigmeshNode.open({ store, now: clock.now, randomUUID, randomBytes, metrics, ...timers }, { ...init, ...more });
   const tick = (): void => {
     for (const one of ticks) one();
   };
