@@ -28,6 +28,8 @@ export class Cardinality {
   #recompute: Promise<void> = Promise.resolve();
   /** Changes under way, by relation: how many there were so far. */
   readonly #turns = new Map<string, number>();
+  /** Those of them whose views have to be computed again. */
+  readonly #due = new Set<string>();
   #pending = 0;
   /** Told of a relation whose views have to be computed again, or (`due` false) only looked as if. */
   #onChange: (relation: string, due: boolean) => void = () => {};
@@ -107,12 +109,17 @@ export class Cardinality {
       this.#pending += 1;
       const turn = (this.#turns.get(relation) ?? 0) + 1;
       this.#turns.set(relation, turn);
+      if (due) this.#due.add(relation);
+      const isLast = () => this.#turns.get(relation) === turn;
       this.#recompute = this.#recompute
-        .then(() => (due ? recomputeRelation(store, views, writer, relation) : undefined))
         .then(async () => {
-          // A later change of the same relation is still to come: its mark stays.
-          if (this.#turns.get(relation) !== turn) return;
+          // A later change of the same relation is still to come and sees to both: whoever declares it one thing and
+          // the other by turns does not get a pass over all of its keys each time.
+          if (!isLast()) return;
+          if (this.#due.has(relation)) await recomputeRelation(store, views, writer, relation);
+          if (!isLast()) return;
           this.#turns.delete(relation);
+          this.#due.delete(relation);
           await forgetRecompute(writer, relation);
         })
         .catch(() => {
