@@ -8,7 +8,7 @@ import type { LoadedConfig, StigmeshPaths } from './config/index.ts';
 import { type HomeOptions, openHome } from './home.ts';
 import { observeProcess } from './metrics.ts';
 import { createNodeMetrics, observeNode } from './node/metrics.ts';
-import type { Readiness } from './node/types.ts';
+import type { NodeStatus, Readiness } from './node/types.ts';
 import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 
 export { type InitOptions, type InitReport, initHome, lockFile, reindexHome, verifyHome } from './home.ts';
@@ -82,7 +82,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       feed: node.feed,
       status: async () => {
         const status = await node.status();
-        return { ...status, warnings: [...loaded.warnings, ...status.warnings] };
+        return { ...status, warnings: allWarnings(loaded, status) };
       },
       readiness: () => node.readiness(),
       exportStatements: (who) => node.transfer.exportStatements(who),
@@ -125,7 +125,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     throw error;
   }
   const { url } = api;
-  const { facts, schema, warnings } = await node.status();
+  const status = await node.status();
   const endWatch = systemTimers.every(
     READINESS_MS,
     watchReadiness(() => node.readiness(), log),
@@ -144,12 +144,12 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     peerId: identity.peerId,
     org: config.org.authority,
     fingerprint: identity.orgFingerprint,
-    facts,
-    schema,
+    facts: status.facts,
+    schema: status.schema,
     durable: config.store.sync,
     mesh: MESH_OFF,
     migrated: home.migrated,
-    warnings: [...loaded.warnings, ...warnings],
+    warnings: allWarnings(loaded, status),
     stop: () => {
       stopped ??= stop();
       return stopped;
@@ -159,6 +159,11 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       log.info({ event: 'reloaded', level: next.log.level }, 'configuration read again: log level applied');
     },
   };
+}
+
+/** Of the configuration and of the node, each once. */
+function allWarnings(loaded: LoadedConfig, status: NodeStatus): readonly string[] {
+  return [...new Set([...loaded.warnings, ...status.warnings])];
 }
 
 /** How often the log learns whether writes work. */

@@ -117,7 +117,10 @@ export class StatusReport {
         `the logical clock runs ${Math.round(hlcAheadMs / 1000)} s ahead of the system clock; peers may refuse new facts`,
       );
     }
-    if (!durable) warnings.push('store.sync is off: an acknowledged write can be lost when the machine fails');
+    // In the words of the configuration, so that the daemon shows it once.
+    if (!durable) {
+      warnings.push('store.sync = false: a crash of the machine can lose writes that were acknowledged');
+    }
     if (recomputations > 0) warnings.push('views are being recomputed after a change of cardinality');
     if (quarantined > 0) {
       const count = quarantined < MAX_QUARANTINE_COUNTED ? quarantined : `at least ${quarantined}`;

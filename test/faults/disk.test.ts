@@ -244,7 +244,7 @@ describe('disk that fails, under a node', () => {
     memory = new MemoryStore();
     t = await openTestNode({ store: memory, durable: false });
     for (let n = 0; n < 5; n++) await t.node.facts.assert(who, fact({ v: n, type: 'number' }));
-    assert.match((await t.node.status()).warnings.join(), /store\.sync is off/);
+    assert.match((await t.node.status()).warnings.join(), /store\.sync = false/);
     memory.crash();
     const node = await t.reopen();
     assert.equal((await node.status()).statements, 0);
