@@ -58,7 +58,12 @@ describe('e2e: what an operator sees', function () {
   });
 
   it('metrics: every kind of refusal leaves a trace', async () => {
-    const facts = [fact(1), fact(1), fact(2, { relation: 'r'.repeat(300) }), fact(3, { value: { type: 'number', v: 'x' } })];
+    const facts = [
+      fact(1),
+      fact(1),
+      fact(2, { relation: 'r'.repeat(300) }),
+      fact(3, { value: { type: 'number', v: 'x' } }),
+    ];
     const batch = await daemon.fetch('/v1/facts/batch', { method: 'POST', json: { facts } });
     assert.equal(batch.status, 200);
     assert.equal((await daemon.fetch('/v1/me', { key: 'wrong' })).status, 401);
