@@ -4,10 +4,10 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 
 /**
- * The fault tests at length: what `npm test` tries a few times is tried often. Takes some ten minutes. A variable that is
- * set already counts, and a failure names its seed (`STIGMESH_SEED`).
+ * The fault tests and the fuzz test at length: what `npm test` tries a few times is tried often. Takes some fifteen
+ * minutes. A variable that is set already counts, and a failure names its seed (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`).
  */
-const LONG = { STIGMESH_KILL_ROUNDS: '300', STIGMESH_DAMAGE_POSITIONS: '3000' };
+const LONG = { STIGMESH_KILL_ROUNDS: '300', STIGMESH_DAMAGE_POSITIONS: '3000', STIGMESH_FUZZ_REQUESTS: '100000' };
 const LONGEST_TEST_MS = 30 * 60_000;
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -18,6 +18,8 @@ const args = [
   String(LONGEST_TEST_MS),
   '--spec',
   'test/faults/**/*.test.ts',
+  '--spec',
+  'test/hostile/fuzz.test.ts',
   ...process.argv.slice(2),
 ];
 const child = spawn(process.execPath, args, { cwd: ROOT, stdio: 'inherit', env: { ...LONG, ...process.env } });

@@ -52,7 +52,7 @@ describe('hostile: slow clients', function () {
     }
   });
 
-  it('a thousand idle connections, followers that read nothing, answers nobody takes: the others are served, and all of it ends', async () => {
+  it('fault 28: a thousand idle connections, followers that read nothing, answers nobody takes: the others are served, and all of it ends', async () => {
     const begin = performance.now();
     const rounds = 12;
     const each = 24;
@@ -116,7 +116,7 @@ describe('hostile: slow clients', function () {
     const left = () => PATIENCE_MS - (performance.now() - begin);
     await until(
       async () => (await send(patient, { path: '/v1/status' })).json.sse_clients === 1,
-      'fault 28: slow followers are dropped',
+      'slow followers are dropped',
       left(),
     );
     await until(() => open.size === 0, 'idle connections are closed', left());
