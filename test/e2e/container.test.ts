@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { cleanEnvironment, ROOT } from '../support/daemon.ts';
+
+const { RUNTIME_VERSION } = createRequire(import.meta.url)(join(ROOT, 'scripts/bin/runtime.js')) as {
+  RUNTIME_VERSION: string;
+};
+
+interface Instruction {
+  readonly stage: number;
+  readonly name: string;
+  readonly args: string;
+}
+
+/** Instructions of a Dockerfile with the number of their stage; continued lines are joined. */
+function instructions(text: string): Instruction[] {
+  let stage = -1;
+  const found: Instruction[] = [];
+  for (const line of text.replaceAll('\\\n', ' ').split('\n')) {
+    const match = /^([A-Z]+) +(.*)$/.exec(line);
+    if (!match) continue;
+    if (match[1] === 'FROM') stage += 1;
+    found.push({ stage, name: match[1]!, args: match[2]! });
+  }
+  return found;
+}
+
+const dockerfile = instructions(readFileSync(join(ROOT, 'docker/Dockerfile'), 'utf8').replace(/^#.*\n/gm, ''));
+const of = (name: string, stage?: number) =>
+  dockerfile.filter((one) => one.name === name && (stage === undefined || one.stage === stage)).map(({ args }) => args);
+
+const hasEngine = spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0;
+
+describe('e2e: the container', function () {
+  this.timeout(300_000);
+
+  it('is built on the pinned runtime, runs as nobody and says when it is well', () => {
+    for (const base of of('FROM')) assert.match(base, new RegExp(`^node:${RUNTIME_VERSION}-[a-z]+-slim( AS build)?$`));
+    assert.deepEqual(of('USER', 1), ['10001:10001']);
+    assert.match(of('HEALTHCHECK')[0]!, /\/readyz/);
+    assert.deepEqual(of('ADD'), []);
+    const compose = readFileSync(join(ROOT, 'docker/compose.yaml'), 'utf8');
+    for (const line of ['read_only: true', '- ALL', '- no-new-privileges:true', '- 127.0.0.1:8765:8765']) {
+      assert.ok(compose.includes(line), line);
+    }
+    assert.doesNotMatch(compose, /privileged: true|network_mode: host|\/var\/run\/docker.sock/);
+  });
+
+  it('is given nothing but what it copies', () => {
+    const ignore = readFileSync(join(ROOT, '.dockerignore'), 'utf8').split('\n');
+    const rules = ignore.filter((line) => line !== '' && !line.startsWith('#'));
+    assert.equal(rules[0], '*');
+    const given = rules.slice(1).map((rule) => /^!(\S+)$/.exec(rule)?.[1] ?? assert.fail(rule));
+    const copied = of('COPY')
+      .filter((args) => !args.startsWith('--from='))
+      .flatMap((args) => args.split(' ').slice(0, -1));
+    assert.deepEqual([...new Set(copied)].sort(), given.sort());
+    for (const name of copied) assert.ok(existsSync(join(ROOT, name)), name);
+  });
+
+  describe('laid out as the image is, without an engine', () => {
+    let root: string;
+    const build = () => join(root, 'src');
+    const image = () => join(root, 'opt/stigmesh');
+
+    before(() => {
+      root = mkdtempSync(join(tmpdir(), 'stigmesh-image-'));
+      mkdirSync(build(), { recursive: true });
+      mkdirSync(image(), { recursive: true });
+      copy(0, build());
+      // What npm ci would bring, at the versions of the lock file.
+      symlinkSync(join(ROOT, 'node_modules'), join(build(), 'node_modules'));
+      execFileSync('npm', ['run', 'build', '--silent'], { cwd: build(), stdio: ['ignore', 'ignore', 'inherit'] });
+      copy(1, image());
+    });
+
+    after(() => rmSync(root, { recursive: true, force: true }));
+
+    /** The COPY instructions of a stage, as far as they are about files of this repository or of the stage before. */
+    function copy(stage: number, to: string): void {
+      for (const args of of('COPY', stage)) {
+        const words = args.split(' ');
+        const isFromBuild = words[0]!.startsWith('--from=');
+        const sources = words
+          .slice(isFromBuild ? 1 : 0, -1)
+          .map((name) => (isFromBuild ? join(root, name) : join(ROOT, name)));
+        const target = words.at(-1)!;
+        for (const source of sources) {
+          const place = target.endsWith('/')
+            ? join(to, target, source.slice(source.lastIndexOf('/') + 1))
+            : join(to, target);
+          mkdirSync(dirname(place), { recursive: true });
+          cpSync(source, place, { recursive: true, verbatimSymlinks: true });
+        }
+      }
+    }
+
+    it('starts, is healthy by its own check, serves its documentation, and stops', async () => {
+      const home = join(root, 'home');
+      const env = { ...cleanEnvironment(), STIGMESH_HOME: home, STIGMESH_API_PORT: '0', STIGMESH_LOG_FORMAT: 'json' };
+      const [command, ...entry] = JSON.parse(of('ENTRYPOINT')[0]!) as [string, ...string[]];
+      const [start] = JSON.parse(of('CMD')[0]!) as [string];
+      assert.deepEqual([command, start], ['node', 'start']);
+      const daemon = spawn(process.execPath, [...entry, start], {
+        cwd: image(),
+        env,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const exited = once(daemon, 'exit');
+      let url = '';
+      for await (const line of createInterface({ input: daemon.stdout })) {
+        const { event, url: at } = JSON.parse(line) as { event: string; url: string };
+        if (event !== 'ready') continue;
+        url = at;
+        break;
+      }
+      daemon.stdout.resume();
+      const [, ...check] = JSON.parse(/CMD (\[.*\])$/.exec(of('HEALTHCHECK')[0]!)![1]!) as string[];
+      const health = (port: string) =>
+        spawnSync(process.execPath, check, { env: { ...env, STIGMESH_API_PORT: port } }).status;
+      assert.equal(health(new URL(url).port), 0);
+      assert.equal(health('1'), 1);
+      const page = await fetch(`${url}/docs/operations`);
+      assert.equal(page.status, 200);
+      daemon.kill('SIGTERM');
+      assert.deepEqual(await exited, [0, null]);
+    });
+  });
+
+  (hasEngine ? it : it.skip)('is built and runs with a read-only root (not run without a container engine)', () => {
+    const tag = `stigmesh-test-${process.pid}`;
+    const docker = (...args: string[]) => execFileSync('docker', args, { cwd: ROOT, encoding: 'utf8' }).trim();
+    docker('build', '--file', 'docker/Dockerfile', '--tag', tag, '.');
+    const rights = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
+    const id = docker('run', '--detach', ...rights, tag);
+    try {
+      let state = '';
+      for (let look = 0; look < 120 && state !== 'healthy'; look++) {
+        state = docker('inspect', '--format', '{{.State.Health.Status}}', id);
+        spawnSync('sleep', ['0.5']);
+      }
+      assert.equal(state, 'healthy', docker('logs', id));
+      assert.equal(docker('exec', id, 'id', '-u'), '10001');
+      assert.match(docker('exec', id, 'stigmesh', 'status', '--quiet'), /^ok$/);
+      docker('stop', '--time', '20', id);
+      assert.equal(docker('inspect', '--format', '{{.State.ExitCode}}', id), '0');
+    } finally {
+      docker('rm', '--force', '--volumes', id);
+      docker('rmi', '--force', tag);
+    }
+  });
+});
