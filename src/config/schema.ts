@@ -143,7 +143,7 @@ const facts = z.strictObject({
 const daemon = z.strictObject({
   drain_timeout_s: count(1, 300)
     .default(10)
-    .describe('Seconds a stopping daemon gives open requests; a second signal ends it at once.'),
+    .describe('Seconds a stop may take; open requests get all of them but the last. A second signal ends it at once.'),
 });
 
 const limits = z.strictObject({
