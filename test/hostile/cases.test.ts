@@ -23,10 +23,15 @@ describe('hostile: input', () => {
   }
 
   it('fault 14: memory is as it was, and nothing of it was an error of the daemon', async () => {
-    const before = residentMiB(daemon);
     const evil = [...BODIES.slice(-24), ...BODIES.slice(0, 40)].filter(([, code]) => code === 'body_too_large');
     assert.ok(evil.length > 4);
-    for (let round = 0; round < 4; round++) for (const [, , sent] of evil) await send(daemon, sent);
+    const round = async (): Promise<void> => {
+      for (const [, , sent] of evil) await send(daemon, sent);
+    };
+    // The first ones let the heap find its size; what they cost is not what is asked.
+    for (let i = 0; i < 3; i++) await round();
+    const before = residentMiB(daemon);
+    for (let i = 0; i < 4; i++) await round();
     const after = residentMiB(daemon);
     if (before !== undefined && after !== undefined)
       assert.ok(after - before < 100, `${before} MiB, then ${after} MiB`);

@@ -54,6 +54,7 @@ const resolveConflict = operation({
     'conflict_resolved',
     'invalid_resolution',
     'invalid_value',
+    'garden_not_found',
     'garden_forbidden',
     'invalid_cid',
     'invalid_timestamp',
