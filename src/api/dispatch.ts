@@ -1,6 +1,7 @@
 import { NodeError } from '../node/errors.ts';
 import type { Principal } from '../policy/principal.ts';
 import { ApiError } from './errors.ts';
+import { failureDetails } from './failure.ts';
 import type { Allowances } from './http/authenticate.ts';
 import type { ApiMetrics } from './metrics.ts';
 import { type ApiContext, assertAccess, type Input, type Operation } from './operations/operation.ts';
@@ -68,27 +69,6 @@ export class Dispatcher {
     this.#metrics.refusals.inc({ code: problemOf(error).problem.code });
     this.requestLog.write(log, 'answer_broken', failureDetails(error));
   }
-}
-
-/** Frames of a stack that are logged: where it happened, and on whose behalf. */
-const LOGGED_FRAMES = 12;
-
-/** Classes of errors that the runtime throws; their messages quote what it choked on. */
-const RUNTIME_ERRORS = [TypeError, RangeError, SyntaxError, URIError, ReferenceError];
-
-/**
- * What the log learns of a failure of ours: what kind, and where; the message unless it may hold the value of a fact,
- * because the log holds none (docs/configuration.md, log).
- */
-function failureDetails(error: unknown): object {
-  if (!(error instanceof Error)) return { type: typeof error };
-  const { name, code, message, stack = '' } = error as NodeJS.ErrnoException;
-  const quotes = RUNTIME_ERRORS.some((type) => error instanceof type);
-  const at = stack
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line.startsWith('at '));
-  return { type: name, code, ...(quotes ? {} : { reason: message }), at: at.slice(0, LOGGED_FRAMES) };
 }
 
 /** Refuses what arrives while the daemon stops. */

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { type Logger, pino } from 'pino';
+import { failureDetails } from '../api/failure.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { type Daemon, initHome, startDaemon } from '../daemon.ts';
 import { reportOf } from './errors.ts';
@@ -17,6 +18,7 @@ export async function runDaemon(
 ): Promise<ExitCode> {
   const { world, out } = session;
   const signals = new StopSignals(session);
+  let stopCatching = (): void => {};
   try {
     const options = await session.homeOptions(flags);
     const { created } = await initHome(options);
@@ -25,6 +27,11 @@ export async function runDaemon(
     const { format } = loaded.config.log;
     const hasSummary = isPretty || (Boolean(world.stdout.isTTY) && format !== 'json' && !out.json);
     const log = await makeLog(session, loaded, isPretty, hasSummary ? world.stderr : world.stdout);
+    // What is not durable was not acknowledged; what else is in memory cannot be relied on any more.
+    stopCatching = world.onCrash((error) => {
+      log.fatal({ event: 'crashed', ...failureDetails(error) }, 'an error nobody expected ends the daemon');
+      world.exit(EXIT.failed);
+    });
     const daemon = await startDaemon({ ...options, loaded, log });
     const terminal = await hasTerminal();
     const hangUp = async () => {
@@ -46,6 +53,7 @@ export async function runDaemon(
     return await stop(session, daemon, loaded, log);
   } finally {
     signals.release();
+    stopCatching();
   }
 }
 

@@ -32,6 +32,8 @@ export interface World {
    * `stigmesh query | head` closes our output early, and that is the reader's good right.
    */
   surviveLostOutput(): void;
+  /** Calls back with an error that nobody caught; the process does not end by itself then. Returns the way to end that. */
+  onCrash(run: (error: unknown) => void): () => void;
   /** Ends the process without waiting for anything. */
   exit(code: number): never;
 }
@@ -68,6 +70,10 @@ export function systemWorld(): World {
     onSignal(name, run) {
       process.on(name, run);
       return () => process.off(name, run);
+    },
+    onCrash(run) {
+      process.on('uncaughtException', run);
+      return () => process.off('uncaughtException', run);
     },
     kill: (pid, signal) => void process.kill(pid, signal),
     sleep: async (ms, signal) => {

@@ -194,6 +194,26 @@ describe('stopping a daemon', function () {
   });
 });
 
+describe('a daemon that meets an error nobody expected', function () {
+  this.timeout(60_000);
+
+  it('says what and where, without what the error quotes, and ends so that it is started again', async () => {
+    // A preload throws where nothing catches; the runtime's messages quote what they choked on.
+    const crash = "process.on('SIGUSR2', () => JSON.parse(process.env.CRASH_INPUT))";
+    const daemon = await startDaemon({
+      env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(crash)}`, CRASH_INPUT: 'canary' },
+    });
+    const exited = once(daemon.process, 'exit');
+    daemon.process.kill('SIGUSR2');
+    assert.deepEqual(await exited, [1, null]);
+    const last = daemon.logs.at(-1)!;
+    assert.deepEqual([last.event, last.level, last.type], ['crashed', 60, 'SyntaxError']);
+    assert.match(String((last.at as string[])[0]), /^at JSON.parse/);
+    assert.doesNotMatch(JSON.stringify(daemon.logs), /canary/);
+    await daemon.stop();
+  });
+});
+
 /** Asks again and again; mocha's timeout is the limit. */
 async function until(isTrue: () => Promise<boolean>): Promise<void> {
   while (!(await isTrue())) await new Promise((resolve) => setTimeout(resolve, 10));

@@ -76,6 +76,7 @@ export class Home {
       now: () => Date.UTC(2030, 0, 1),
       uptime: () => 0,
       onSignal: () => () => {},
+      onCrash: () => () => {},
       kill: () => {},
       sleep: async () => {},
       surviveLostOutput: () => {},
