@@ -288,7 +288,7 @@ export function lockFile(paths: StigmeshPaths): string {
 function openNode(
   store: Store,
   identity: Identity,
-  { loaded, now }: HomeOptions,
+  { loaded, now, metrics = null }: HomeOptions,
   storeWarnings: () => readonly string[] = () => [],
 ): Promise<StigmeshNode> {
   const { config } = loaded;
@@ -302,6 +302,7 @@ function openNode(
       setInterval,
       clearInterval: clearInterval as (timer: never) => void,
       storeWarnings,
+      metrics,
     },
     {
       nodeKey: identity.nodeKey,

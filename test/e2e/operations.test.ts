@@ -94,6 +94,8 @@ describe('e2e: what an operator sees', function () {
     assert.equal(now.get('stigmesh_limit{of="sse_clients"}'), 1);
     assert.equal(now.get('stigmesh_limit{of="write_queue_statements"}'), 20_000);
     assert.equal(now.get('stigmesh_statements'), 1);
+    assert.equal(now.get('stigmesh_statements_committed_total'), 1);
+    assert.ok(now.get('stigmesh_commit_write_seconds_count')! >= 1);
     assert.equal(now.get('stigmesh_ready'), 1);
     assert.ok(now.get('stigmesh_http_connections')! >= 1);
     first.destroy();
