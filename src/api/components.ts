@@ -2,7 +2,14 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { FactScope } from '../facts/scope.ts';
 import type { ApiKeyService, AuditService, GardenService, LintService } from '../node/services.ts';
-import type { CommitEvent, ConflictService, FactService, NodeStatus } from '../node/types.ts';
+import type {
+  CommitEvent,
+  ConflictService,
+  ExportedStatement,
+  FactService,
+  ImportOutcome,
+  NodeStatus,
+} from '../node/types.ts';
 import type { Principal } from '../policy/principal.ts';
 
 /** What has been committed, in order of the local sequence, and a call when there is more. */
@@ -14,21 +21,6 @@ export interface CommitFeed {
   /** Calls back after each commit. Returns the way to end it. */
   onCommit(listener: (seq: number) => void): () => void;
 }
-
-/** A statement as it travels between nodes and files. */
-export interface ExportedStatement {
-  /** Statement CID. */
-  readonly id: string;
-  /** RFC 8785 bytes. */
-  readonly bytes: Uint8Array;
-  /** Ed25519 over their digest, 64 bytes. */
-  readonly sig: Uint8Array;
-}
-
-/** What became of one imported statement, in the order given. */
-export type ImportOutcome =
-  | { readonly status: 'accepted' | 'duplicate'; readonly id: string }
-  | { readonly status: 'rejected'; readonly code: string; readonly message: string };
 
 /** Passing time, so that tests need not wait. `every` and `after` return the way to cancel. */
 export interface Timers {

@@ -17,10 +17,10 @@ import * as keys from '../store/keys.ts';
 import type { Reader, Store } from '../store/store.ts';
 import type { Commands } from './commands.ts';
 import { NodeError } from './errors.ts';
-import { FIRST_READ, MAX_PAGE, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
+import { FIRST_READ, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
 import { MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
-import { assertMayRead, type Queries } from './queries.ts';
+import { assertMayRead, assertPageLimit, type Queries } from './queries.ts';
 import { readFacts } from './reader.ts';
 import { fromJson, type StoredConflict } from './records.ts';
 import type { ConflictPage, ConflictRecord, ConflictService, ResolveInput, ResolveResult } from './types.ts';
@@ -63,13 +63,7 @@ export class Conflicts implements ConflictService {
     query: { status?: 'unresolved' | 'resolved' | undefined; cursor?: string | undefined; limit: number },
   ): Promise<ConflictPage> {
     assertMayRead(who);
-    if (!Number.isInteger(query.limit) || query.limit < 1 || query.limit > MAX_PAGE) {
-      throw new NodeError(
-        'invalid_query',
-        `limit must be from 1 to ${MAX_PAGE}`,
-        'ask for fewer and follow the cursor',
-      );
-    }
+    assertPageLimit(query.limit);
     const { store, cursors, head, settle } = this.#components;
     await settle();
     const name = `conflicts ${query.status ?? ''}`;

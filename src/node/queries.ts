@@ -70,13 +70,7 @@ export class Queries {
   /** @throws FactError, NodeError (`invalid_query`, `invalid_cursor`, `permission_denied`, `garden_*`) */
   async query(who: Principal, query: FactQuery): Promise<FactPage> {
     assertMayRead(who);
-    if (!Number.isInteger(query.limit) || query.limit < 1 || query.limit > MAX_PAGE) {
-      throw new NodeError(
-        'invalid_query',
-        `limit must be from 1 to ${MAX_PAGE}`,
-        'ask for fewer and follow the cursor',
-      );
-    }
+    assertPageLimit(query.limit);
     const { store, cursors, head, settle } = this.#components;
     await settle();
     const newest = head();
@@ -420,6 +414,11 @@ export function assertMayRead(who: Principal): void {
   if (!who.permissions.has('read')) {
     throw new NodeError('permission_denied', 'read permission required', "use a key with permission 'read'");
   }
+}
+
+export function assertPageLimit(limit: number): void {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_PAGE) return;
+  throw new NodeError('invalid_query', `limit must be from 1 to ${MAX_PAGE}`, 'ask for fewer and follow the cursor');
 }
 
 export function notFound(): NodeError {

@@ -7,19 +7,8 @@ import type { Admission, Arrival, Candidate } from './admission.ts';
 import { NodeError } from './errors.ts';
 import { PREPARE_SLICE } from './limits.ts';
 import { decodeLogRecord } from './records.ts';
+import type { ExportedStatement, ImportOutcome } from './types.ts';
 import type { Writer } from './writer.ts';
-
-/** A statement as it travels between nodes and files: id, RFC 8785 bytes, Ed25519 signature. */
-export interface ExportedStatement {
-  readonly id: string;
-  readonly bytes: Uint8Array;
-  readonly sig: Uint8Array;
-}
-
-/** What became of one imported statement. */
-export type ImportOutcome =
-  | { readonly status: 'accepted' | 'duplicate'; readonly id: string }
-  | { readonly status: 'rejected'; readonly code: string; readonly message: string };
 
 export interface TransferComponents {
   readonly store: Store;

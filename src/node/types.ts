@@ -176,6 +176,21 @@ export interface ResolveResult {
   readonly winningFactId: string | null;
 }
 
+/** A statement as it travels between nodes and files. */
+export interface ExportedStatement {
+  /** Statement CID. */
+  readonly id: string;
+  /** RFC 8785 bytes. */
+  readonly bytes: Uint8Array;
+  /** Ed25519 over their digest, 64 bytes. */
+  readonly sig: Uint8Array;
+}
+
+/** What became of one imported statement, in the order given. */
+export type ImportOutcome =
+  | { readonly status: 'accepted' | 'duplicate'; readonly id: string }
+  | { readonly status: 'rejected'; readonly code: string; readonly message: string };
+
 /** One commit as followers of the feed see it. */
 export interface CommitEvent {
   readonly seq: number;

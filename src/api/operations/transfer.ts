@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { z } from 'zod';
 import { canonicalBytes, type JsonObject } from '../../facts/index.ts';
-import type { ExportedStatement, ImportOutcome } from '../components.ts';
+import type { ExportedStatement, ImportOutcome } from '../../node/types.ts';
 import { ApiError } from '../errors.ts';
 import { parseStrictJson } from '../json.ts';
 import { IMPORT_CHUNK, IMPORT_CHUNK_BYTES, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE_BYTES } from '../limits.ts';

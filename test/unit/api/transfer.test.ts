@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { ExportedStatement } from '../../../src/api/components.ts';
 import { IMPORT_CHUNK, MAX_IMPORT_ERRORS, MAX_IMPORT_LINE_BYTES } from '../../../src/api/limits.ts';
 import { csvCell } from '../../../src/api/operations/audit.ts';
 import { lines } from '../../../src/api/operations/lines.ts';
 import { exportLine, readLine } from '../../../src/api/operations/transfer.ts';
 import { canonicalBytes, type JsonObject } from '../../../src/facts/index.ts';
 import type { AuditEntry, AuditQuery } from '../../../src/node/services.ts';
+import type { ExportedStatement } from '../../../src/node/types.ts';
 import { type FakeServices, factView, start, stopAll } from './fakes.ts';
 
 function statement(text: string): ExportedStatement {
