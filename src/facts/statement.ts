@@ -81,6 +81,8 @@ export interface ResolutionStatement extends Envelope {
 /** A kind or version this node does not know: kept, passed on, never indexed. */
 export interface OpaqueStatement extends Envelope {
   readonly opaque: true;
+  /** As it was received: only its `garden_id` is ever looked at, since a garden narrows who may hold anything. */
+  readonly ext?: { readonly [member: string]: unknown };
 }
 
 export type Statement = FactStatement | ResolutionStatement | OpaqueStatement;
@@ -159,7 +161,10 @@ function readStatement(json: JsonValue): Statement {
   if (typeof timestamp !== 'string') throw malformed('timestamp', 'is not text');
   parseUtcInstant(timestamp, 'timestamp');
   const envelope = { v, kind, origin, org, audience, hlc, timestamp };
-  if (v !== 1 || (kind !== 'fact' && kind !== 'resolution')) return { ...envelope, opaque: true };
+  if (v !== 1 || (kind !== 'fact' && kind !== 'resolution')) {
+    const isObject = typeof object.ext === 'object' && object.ext !== null && !Array.isArray(object.ext);
+    return { ...envelope, ...(isObject && { ext: object.ext as JsonObject }), opaque: true };
+  }
 
   onlyMembers(object, ['v', 'kind', 'origin', 'org', 'audience', 'hlc', 'timestamp', 'body', 'ext'], 'statement');
   const body = asObject(object.body, 'body');
