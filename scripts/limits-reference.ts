@@ -11,6 +11,7 @@ export const LIMIT_MODULES = {
   'src/facts/limits.ts': 'A statement',
   'src/config/limits.ts': 'The configuration',
   'src/identity/limits.ts': 'Private keys and names',
+  'src/mesh/limits.ts': 'The mesh',
 } as const;
 export type LimitModule = keyof typeof LIMIT_MODULES;
 
@@ -136,5 +137,15 @@ export const LIMITS_SEEN: { readonly [M in LimitModule]: Readonly<Record<string,
     MAX_PEER_ID_CHARACTERS: '`invalid_peer_id`',
     FINGERPRINT_BITS: '`invalid_fingerprint`',
     STALE_TEMPORARY_MS: PACE,
+  },
+  'src/mesh/limits.ts': {
+    MAX_GOSSIP_BYTES: '`frame_too_large`',
+    MAX_FRAME_BYTES: '`frame_too_large`',
+    DIAL_TIMEOUT_MS: '`timeout`',
+    OPEN_TIMEOUT_MS: '`timeout`',
+    MAX_DIAL_ADDRESSES: 'further addresses are not tried',
+    SEND_BUFFER_BYTES: PACE,
+    GRAYLIST_SCORE: 'what the peer gossips is not looked at',
+    MAX_FOUND_PEERS: 'further peers are not named',
   },
 };

@@ -77,15 +77,24 @@ export interface Transport {
   stop(): Promise<void>;
   /** Set before `start`. */
   on(events: TransportEvents): void;
+  /**
+   * Peers that get no connection at all (revoked, banned), in either direction. Asked for every new one; existing ones
+   * are ended by {@link disconnect}. A peer that dials us may believe for a moment that it is connected. Set before `start`.
+   */
+  deny(denied: (peerId: string) => boolean): void;
   /** Serves a protocol. `admits` is asked before a stream is handed over; a peer it does not admit gets a reset. */
   handle(protocol: Protocol, handler: Handler, admits: (peerId: string) => boolean): Promise<void>;
   /**
    * Connects to a peer at any of its addresses, and only to that peer. Done already when connected.
    *
-   * @throws MeshError `dial_failed`, `wrong_peer`, `timeout`
+   * @throws MeshError `dial_failed`, `wrong_peer`, `peer_denied` (by us), `invalid_address`, `timeout`
    */
   dial(peerId: string, addrs: readonly string[], signal?: AbortSignal): Promise<Connection>;
-  /** @throws MeshError `not_connected`, `protocol_unsupported`, `stream_closed` */
+  /**
+   * Opens a stream. A peer that does not admit us, or has enough streams of ours, resets it: here or at the first `receive`.
+   *
+   * @throws MeshError `not_connected`, `protocol_unsupported`, `stream_closed`, `timeout`
+   */
   open(peerId: string, protocol: Protocol): Promise<FrameStream>;
   /** Closes every connection to a peer. */
   disconnect(peerId: string): Promise<void>;

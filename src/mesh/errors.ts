@@ -1,0 +1,56 @@
+/** What the mesh can fail with. Codes are stable; what was refused by a peer's terms is a code of the node. */
+export type MeshErrorCode =
+  | 'listen_failed'
+  | 'transport_stopped'
+  | 'invalid_address'
+  | 'dial_failed'
+  | 'wrong_peer'
+  | 'peer_denied'
+  | 'not_connected'
+  | 'protocol_unsupported'
+  | 'stream_closed'
+  | 'frame_too_large'
+  | 'timeout';
+
+/** A connection, stream or message that did not come about. `hint` says what the caller or the operator can do. */
+export class MeshError extends Error {
+  override readonly name = 'MeshError';
+  readonly code: MeshErrorCode;
+  readonly hint: string;
+
+  constructor(code: MeshErrorCode, message: string, hint: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.hint = hint;
+  }
+}
+
+/** Whether an error is the mesh's, with this code. */
+export function isMeshError(error: unknown, code: MeshErrorCode): error is MeshError {
+  return error instanceof MeshError && error.code === code;
+}
+
+/** A frame above what its protocol allows: sent by us, or announced by the other side's length prefix. */
+export function frameTooLarge(bytes: number, max: number): MeshError {
+  const hint = 'split it; whoever announces more than the protocol allows is not served';
+  return new MeshError('frame_too_large', `a frame of ${bytes} bytes, where ${max} are allowed`, hint);
+}
+
+/** A stream that the other side or the network ended. */
+export function streamClosed(why: string, options?: ErrorOptions): MeshError {
+  const hint = 'open another stream; the peer may have gone, or may not admit us';
+  return new MeshError('stream_closed', `the stream is closed: ${why}`, hint, options);
+}
+
+export function streamTimeout(what: string, ms: number): MeshError {
+  const hint = 'the peer is slow, frozen or out of reach; its connection is checked, try again later';
+  return new MeshError('timeout', `${what} for ${ms} ms`, hint);
+}
+
+export function notConnected(peerId: string): MeshError {
+  return new MeshError('not_connected', `not connected to ${peerId}`, 'dial the peer first');
+}
+
+export function transportStopped(): MeshError {
+  return new MeshError('transport_stopped', 'the mesh is not running', 'start it, or wait until it has started');
+}
