@@ -47,7 +47,8 @@ export const RPC_INTERNAL_ERROR = -32603;
 
 /**
  * Every code once: HTTP status, JSON-RPC code, meaning. JSON-RPC codes are part of the contract: never renumber, append.
- * −32000… facts, −32020… node, −32060… store, −32070… API; the specification's own codes where one fits.
+ * −32000… facts, −32020… node, −32060… store, −32070… API, −31000… mesh (the specification leaves that range to
+ * applications, its own hundred is nearly used up); the specification's own codes where one fits.
  */
 export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   invalid_entity_uri: { status: 400, rpc: -32000, title: 'Entity, source or garden is not a URI' },
@@ -155,6 +156,46 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   too_many_clients: { status: 503, rpc: -32085, title: 'Too many event streams' },
   answer_too_large: { status: 413, rpc: -32086, title: 'The answers of this batch grew too large' },
   internal_error: { status: 500, rpc: RPC_INTERNAL_ERROR, title: 'Something failed in the daemon' },
+
+  mesh_disabled: { status: 503, rpc: -31000, title: 'The mesh is off' },
+  peer_not_found: { status: 404, rpc: -31001, title: 'No such peer', detail: 'peer not found' },
+  peer_exists: { status: 409, rpc: -31002, title: 'The peer is known already' },
+  peer_not_pending: { status: 409, rpc: -31003, title: 'The peer does not wait for approval' },
+  peer_revoked: { status: 409, rpc: -31004, title: 'The peer was removed for good' },
+  peer_is_self: { status: 422, rpc: -31005, title: 'This daemon is no peer of itself' },
+  peer_refused: { status: 403, rpc: -31006, title: 'The peer refused us' },
+  peer_unreachable: { status: 503, rpc: -31007, title: 'The peer cannot be reached' },
+  peer_timeout: { status: 504, rpc: -31008, title: 'The peer did not answer in time' },
+  invalid_peer_id: { status: 422, rpc: -31009, title: 'Not the id of a peer' },
+  invalid_address: { status: 422, rpc: -31010, title: 'Not an address of a peer' },
+  invalid_terms: { status: 422, rpc: -31011, title: 'Not what one can give or take' },
+  private_address: { status: 403, rpc: -31012, title: 'An address of this machine or its network' },
+  fingerprint_mismatch: {
+    status: 400,
+    rpc: -31013,
+    title: 'The fingerprint is another one',
+    detail: 'fingerprint mismatch',
+  },
+  invite_not_found: { status: 404, rpc: -31014, title: 'No such invite', detail: 'invite not found' },
+  invite_truncated: { status: 422, rpc: -31015, title: 'The invite is cut off' },
+  invite_checksum: { status: 422, rpc: -31016, title: 'The invite was mistyped' },
+  invite_version: { status: 422, rpc: -31017, title: 'The invite is of another version' },
+  invite_malformed: { status: 422, rpc: -31018, title: 'Not an invite' },
+  invite_expired: { status: 403, rpc: -31019, title: 'The invite has expired' },
+  invite_spent: { status: 403, rpc: -31020, title: 'The invite was used already' },
+  invite_revoked: { status: 403, rpc: -31021, title: 'The invite was taken back' },
+  invite_refused: { status: 403, rpc: -31022, title: 'The invite is not known, or not proven' },
+  sync_failed: { status: 503, rpc: -31023, title: 'The reconciliation failed' },
+  manifest_not_found: { status: 404, rpc: -31024, title: 'No such manifest', detail: 'manifest not found or expired' },
+  manifest_invalid: { status: 422, rpc: -31025, title: 'Not a manifest of an organisation' },
+  manifest_expired: { status: 422, rpc: -31026, title: 'The manifest has expired' },
+  manifest_stale: { status: 409, rpc: -31027, title: 'A newer manifest is known' },
+  manifest_equivocation: { status: 409, rpc: -31028, title: 'Another manifest of this version is known' },
+  rotation_unproven: { status: 409, rpc: -31029, title: 'The new key is not signed over by the known one' },
+  org_key_missing: { status: 409, rpc: -31030, title: 'The key of the organisation is not on this machine' },
+  node_not_listed: { status: 404, rpc: -31031, title: 'The manifest lists no such node', detail: 'node not listed' },
+  node_listed: { status: 409, rpc: -31032, title: 'The manifest lists this node already' },
+  not_owner: { status: 403, rpc: -31033, title: 'Not the owner of this name' },
 };
 
 export function isErrorCode(code: unknown): code is ErrorCode {

@@ -1,6 +1,4 @@
 import { FactError } from '../facts/index.ts';
-import { NodeError } from '../node/errors.ts';
-import { StoreError } from '../store/store.ts';
 import { ApiError, ERRORS, type ErrorCode, isErrorCode, type ValidationIssue } from './errors.ts';
 
 /** Where the input that was refused stood: first element of Stigmem's `loc`. */
@@ -26,6 +24,8 @@ export interface ProblemAnswer {
 
 /** Seconds after which a busy daemon is worth another try. */
 const RETRY_BUSY_S = 1;
+/** What waiting does not mend. */
+const NO_RETRY: readonly ErrorCode[] = ['mesh_disabled'];
 
 /** The one mapping from errors to answers. What is not an error of ours becomes `internal_error` and says nothing. */
 export function problemOf(error: unknown, place: Place = 'body'): ProblemAnswer {
@@ -42,18 +42,16 @@ export function problemOf(error: unknown, place: Place = 'body'): ProblemAnswer 
   return answer(code, detailOf(known, place), hint, unexpected);
 }
 
-type OurError = ApiError | FactError | NodeError | StoreError;
+/** Every room has an error class of its own; what they share is a code of the table and a hint. */
+type OurError = Error & { readonly code: ErrorCode; readonly hint: string };
 
 function ours(error: unknown): OurError | undefined {
-  const isOurs =
-    error instanceof ApiError ||
-    error instanceof FactError ||
-    error instanceof NodeError ||
-    error instanceof StoreError;
-  return isOurs && isErrorCode(error.code) ? error : undefined;
+  if (!(error instanceof Error)) return undefined;
+  const { code, hint } = error as Partial<OurError>;
+  return isErrorCode(code) && typeof hint === 'string' ? (error as OurError) : undefined;
 }
 
-function detailOf(error: Exclude<OurError, ApiError>, place: Place): Problem['detail'] {
+function detailOf(error: OurError, place: Place): Problem['detail'] {
   const { code, message } = error;
   const { status, detail } = ERRORS[code];
   if (detail !== undefined) return detail;
@@ -81,7 +79,7 @@ function answer(
   return {
     problem: { type: `/docs/errors#${code}`, title, status, code, hint, detail, ...members },
     headers: {
-      ...(status === 503 ? { 'retry-after': String(RETRY_BUSY_S) } : {}),
+      ...(status === 503 && !NO_RETRY.includes(code) ? { 'retry-after': String(RETRY_BUSY_S) } : {}),
       ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
       ...headers,
     },

@@ -32,7 +32,45 @@ export type NodeErrorCode =
   | 'limit_reached'
   | 'unknown_origin'
   | 'busy'
-  | 'stopping';
+  | 'stopping'
+  | FederationErrorCode;
+
+/** What calls about the mesh can refuse. Errors of identity and mesh with one of these codes are answered as they are. */
+export type FederationErrorCode =
+  | 'mesh_disabled'
+  | 'peer_not_found'
+  | 'peer_exists'
+  | 'peer_not_pending'
+  | 'peer_revoked'
+  | 'peer_is_self'
+  | 'peer_refused'
+  | 'peer_unreachable'
+  | 'peer_timeout'
+  | 'invalid_peer_id'
+  | 'invalid_address'
+  | 'invalid_terms'
+  | 'private_address'
+  | 'fingerprint_mismatch'
+  | 'invite_not_found'
+  | 'invite_truncated'
+  | 'invite_checksum'
+  | 'invite_version'
+  | 'invite_malformed'
+  | 'invite_expired'
+  | 'invite_spent'
+  | 'invite_revoked'
+  | 'invite_refused'
+  | 'sync_failed'
+  | 'manifest_not_found'
+  | 'manifest_invalid'
+  | 'manifest_expired'
+  | 'manifest_stale'
+  | 'manifest_equivocation'
+  | 'rotation_unproven'
+  | 'org_key_missing'
+  | 'node_not_listed'
+  | 'node_listed'
+  | 'not_owner';
 
 /** A refusal: nothing was changed. `hint` says what the caller can do about it. */
 export class NodeError extends Error {

@@ -77,17 +77,19 @@ export interface NodeSet<Index> {
   readonly index: Index;
 }
 
+/** How far behind they are in what we share (`out`), and we in what they share (`in`); null: not known. */
+export interface PeerLag {
+  readonly outStatements: number | null;
+  readonly inStatements: number | null;
+  readonly outSeconds: number | null;
+  readonly inSeconds: number | null;
+}
+
 export interface PeerView extends PeerRecord {
   readonly connected: boolean;
   readonly remoteAddr: string | null;
   readonly roundTripMs: number | null;
-  /** How far behind they are in what we share, and we in what they share, as far as known. */
-  readonly lag: {
-    readonly outStatements: number | null;
-    readonly inStatements: number | null;
-    readonly outSeconds: number | null;
-    readonly inSeconds: number | null;
-  };
+  readonly lag: PeerLag;
   readonly lastSync: {
     readonly at: number;
     readonly result: string;
@@ -160,12 +162,56 @@ export interface MeshStatus {
   readonly peerId: string;
   readonly addrs: readonly string[];
   readonly peers: Readonly<Record<PeerState, number>> & { readonly connected: number };
+  /** The worst of the active peers, each way. */
+  readonly lag: PeerLag;
   readonly sets: number;
   /** Whether the reconciliation indexes are loaded. */
   readonly indexed: boolean;
   readonly queues: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
 }
+
+/** What happens on the mesh, as operators follow it. `at` is Unix ms. None of it is kept: who was not listening missed it. */
+export type MeshEvent = { readonly at: number; readonly peerId: string; readonly org: string | null } & (
+  | { readonly type: 'peer.connected'; readonly remoteAddr: string }
+  | { readonly type: 'peer.disconnected' }
+  /** Declared, approved, suspended, expired, removed, or on other terms. */
+  | { readonly type: 'peer.changed'; readonly state: PeerState }
+  | { readonly type: 'sync.finished'; readonly sent: number; readonly received: number; readonly ms: number }
+  | { readonly type: 'sync.failed'; readonly code: string; readonly ms: number }
+  /** In aggregate: `count` statements for one reason since the last event of that reason. */
+  | { readonly type: 'statement.refused'; readonly code: string; readonly count: number }
+);
+
+/** What the mesh implements so that event streams can follow it. Listeners must not throw, and take no time. */
+export interface MeshEventSource {
+  /** @returns the way to end it */
+  on(listener: (event: MeshEvent) => void): () => void;
+}
+
+/**
+ * Audit types of the mesh: what `/v1/federation/audit` shows. An entry about one peer has its id in `detail.peer_id`,
+ * one about an organisation has its authority in `detail.org`.
+ */
+export const FEDERATION_AUDIT_TYPES = [
+  'peer_pending',
+  'peer_declared',
+  'peer_approved',
+  'peer_changed',
+  'peer_suspended',
+  'peer_expired',
+  'peer_removed',
+  'peer_penalised',
+  'invite_created',
+  'invite_used',
+  'invite_refused',
+  'invite_revoked',
+  'manifest_published',
+  'manifest_learned',
+  'manifest_refused',
+  'statement_refused',
+  'sync_failed',
+] as const;
 
 /** What operators do with the mesh. Every call checks permissions (`federate` or `admin`), every change is audited. */
 export interface FederationService {

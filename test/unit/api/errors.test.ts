@@ -13,7 +13,8 @@ describe('error table', () => {
     assert.equal(new Set(numbers).size, numbers.length);
     for (const [code, { rpc }] of entries) {
       const standard = [-32700, -32602, -32603, -32601].includes(rpc);
-      assert.ok(standard || (rpc <= -32000 && rpc >= -32099), `${code} ${rpc}`);
+      const ours = (rpc <= -32000 && rpc >= -32099) || (rpc <= -31000 && rpc >= -31099);
+      assert.ok(standard || ours, `${code} ${rpc}`);
     }
   });
 
@@ -84,8 +85,24 @@ describe('problems', () => {
     assert.equal(of('store_full').unexpected, false);
   });
 
+  it('answer an error of any room that has a code of the table and a hint', () => {
+    const error = Object.assign(new Error('the invite ran out'), { code: 'invite_expired', hint: 'ask for another' });
+    const { problem, unexpected } = problemOf(error);
+    assert.deepEqual(
+      [problem.status, problem.code, problem.hint, problem.detail],
+      [403, 'invite_expired', 'ask for another', 'the invite ran out'],
+    );
+    assert.equal(unexpected, false);
+  });
+
+  it('ask nobody to try again what waiting does not mend', () => {
+    assert.equal(problemOf(new NodeError('mesh_disabled', 'm', 'h')).headers['retry-after'], undefined);
+    assert.equal(problemOf(new NodeError('peer_unreachable', 'm', 'h')).headers['retry-after'], '1');
+  });
+
   it('say nothing about errors that are not ours', () => {
-    for (const thrown of [new Error('secret path /home'), 'text', null, { code: 'fact_not_found' }]) {
+    const coded = Object.assign(new Error('secret path'), { code: 'fact_not_found' });
+    for (const thrown of [new Error('secret path /home'), 'text', null, { code: 'fact_not_found', hint: 'h' }, coded]) {
       const { problem, unexpected } = problemOf(thrown);
       assert.equal(problem.code, 'internal_error');
       assert.equal(problem.status, 500);

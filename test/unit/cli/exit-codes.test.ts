@@ -18,6 +18,10 @@ describe('cli: exit codes', () => {
       'key_not_found',
       'job_not_found',
       'route_not_found',
+      'peer_not_found',
+      'invite_not_found',
+      'manifest_not_found',
+      'node_not_listed',
     ],
     [EXIT.refused]: [
       'permission_denied',
@@ -33,8 +37,13 @@ describe('cli: exit codes', () => {
       'rate_limited',
       'host_forbidden',
       'origin_forbidden',
+      'peer_refused',
+      'private_address',
+      'invite_spent',
+      'invite_expired',
+      'not_owner',
     ],
-    [EXIT.timedOut]: ['request_timeout'],
+    [EXIT.timedOut]: ['request_timeout', 'peer_timeout'],
     [EXIT.notRunning]: ['stopping'],
     [EXIT.usage]: [
       'invalid_entity_uri',
@@ -54,6 +63,9 @@ describe('cli: exit codes', () => {
       'text_too_large',
       'busy',
       'store_full',
+      'mesh_disabled',
+      'peer_exists',
+      'peer_unreachable',
       'internal_error',
     ],
   };
@@ -70,7 +82,8 @@ describe('cli: exit codes', () => {
     for (const [code, { status }] of Object.entries(ERRORS)) {
       if (status === 401 || status === 403) assert.equal(exitCodeOf({ code, status }), EXIT.refused, code);
       if (status === 404) assert.equal(exitCodeOf({ code, status }), EXIT.notFound, code);
-      if (status >= 500 && code !== 'stopping') assert.equal(exitCodeOf({ code, status }), EXIT.failed, code);
+      if (status >= 500 && code !== 'stopping' && status !== 504)
+        assert.equal(exitCodeOf({ code, status }), EXIT.failed, code);
     }
   });
 
