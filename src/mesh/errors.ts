@@ -10,6 +10,9 @@ export type MeshErrorCode =
   | 'protocol_unsupported'
   | 'stream_closed'
   | 'frame_too_large'
+  | 'malformed_frame'
+  | 'protocol_violation'
+  | 'too_many_listeners'
   | 'timeout';
 
 /** A connection, stream or message that did not come about. `hint` says what the caller or the operator can do. */

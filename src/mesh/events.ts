@@ -1,6 +1,6 @@
 import type { MeshEvent, MeshEventSource } from '../node/federation.ts';
-import { MeshError } from './errors.ts';
 import { MAX_EVENT_LISTENERS } from './data-limits.ts';
+import { MeshError } from './errors.ts';
 
 /** What happens on the mesh, told to whoever listens at the moment. Nothing is kept or queued: a listener that is slow has to keep for itself. */
 export class MeshEvents implements MeshEventSource {
