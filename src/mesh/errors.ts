@@ -39,6 +39,16 @@ export function frameTooLarge(bytes: number, max: number): MeshError {
   return new MeshError('frame_too_large', `a frame of ${bytes} bytes, where ${max} are allowed`, hint);
 }
 
+/** Bytes that are no frame of their protocol. Honest peers of this version send none. */
+export function malformedFrame(why: string): MeshError {
+  return new MeshError('malformed_frame', `not a frame of its protocol: ${why}`, "see the protocol's README");
+}
+
+/** A frame that its protocol does not allow here, or not so often. */
+export function protocolViolation(why: string): MeshError {
+  return new MeshError('protocol_violation', `against its protocol: ${why}`, "see the protocol's README");
+}
+
 /** A stream that the other side or the network ended. */
 export function streamClosed(why: string, options?: ErrorOptions): MeshError {
   const hint = 'open another stream; the peer may have gone, or may not admit us';

@@ -1,9 +1,10 @@
-import type { MeshEvent, MeshEventSource } from '../node/federation.ts';
+import type { MeshEvent } from '../node/federation.ts';
 import { MAX_EVENT_LISTENERS } from './data-limits.ts';
 import { MeshError } from './errors.ts';
+import type { MeshEventSink } from './types.ts';
 
-/** What happens on the mesh, told to whoever listens at the moment. Nothing is kept or queued: a listener that is slow has to keep for itself. */
-export class MeshEvents implements MeshEventSource {
+/** What happens on the mesh, told to whoever listens at the moment. Nothing is kept: a slow listener keeps for itself. */
+export class MeshEvents implements MeshEventSink {
   readonly #listeners = new Set<(event: MeshEvent) => void>();
 
   get listeners(): number {
