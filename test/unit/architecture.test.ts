@@ -13,8 +13,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   identity: ['facts'],
   config: ['facts'],
   store: ['facts'],
-  node: ['facts', 'policy', 'store'],
-  api: ['facts', 'policy', 'node', 'store'],
+  node: ['facts', 'policy', 'identity', 'sync', 'store'],
+  api: ['facts', 'policy', 'identity', 'node', 'store'],
   cli: ['facts', 'policy', 'config', 'identity', 'node', 'store', 'api', '.'],
   '.': ['facts', 'policy', 'identity', 'config', 'store', 'node', 'api'],
 };
