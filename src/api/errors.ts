@@ -1,4 +1,5 @@
 import type { FactErrorCode } from '../facts/index.ts';
+import type { IdentityErrorCode } from '../identity/errors.ts';
 import type { NodeErrorCode } from '../node/errors.ts';
 import type { StoreErrorCode } from '../store/store.ts';
 
@@ -26,7 +27,10 @@ export type ApiErrorCode =
   | 'answer_too_large'
   | 'internal_error';
 
-export type ErrorCode = FactErrorCode | NodeErrorCode | StoreErrorCode | ApiErrorCode;
+/** Names, manifests, declarations and invites come from outside. Key files do not: what they say ends a start. */
+type IdentityProblemCode = Exclude<IdentityErrorCode, `key_${string}`>;
+
+export type ErrorCode = FactErrorCode | IdentityProblemCode | NodeErrorCode | StoreErrorCode | ApiErrorCode;
 
 export interface ErrorEntry {
   readonly status: number;
@@ -187,7 +191,7 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   invite_refused: { status: 403, rpc: -31022, title: 'The invite is not known, or not proven' },
   sync_failed: { status: 503, rpc: -31023, title: 'The reconciliation failed' },
   manifest_not_found: { status: 404, rpc: -31024, title: 'No such manifest', detail: 'manifest not found or expired' },
-  manifest_invalid: { status: 422, rpc: -31025, title: 'Not a manifest of an organisation' },
+  manifest_malformed: { status: 422, rpc: -31025, title: 'Not a manifest of an organisation' },
   manifest_expired: { status: 422, rpc: -31026, title: 'The manifest has expired' },
   manifest_stale: { status: 409, rpc: -31027, title: 'A newer manifest is known' },
   manifest_equivocation: { status: 409, rpc: -31028, title: 'Another manifest of this version is known' },
@@ -196,6 +200,21 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   node_not_listed: { status: 404, rpc: -31031, title: 'The manifest lists no such node', detail: 'node not listed' },
   node_listed: { status: 409, rpc: -31032, title: 'The manifest lists this node already' },
   not_owner: { status: 403, rpc: -31033, title: 'Not the owner of this name' },
+  manifest_too_large: { status: 413, rpc: -31034, title: 'The manifest is larger than one may be' },
+  authority_mismatch: { status: 422, rpc: -31035, title: 'The manifest is of another organisation' },
+  org_key_mismatch: { status: 409, rpc: -31036, title: 'The manifest is signed by another key than ours' },
+  too_many_nodes: { status: 409, rpc: -31037, title: 'The manifest lists as many nodes as one may' },
+  node_revoked: { status: 409, rpc: -31038, title: 'The key of this node was revoked' },
+  declaration_too_large: { status: 403, rpc: -31039, title: 'The declaration of the peer is larger than one may be' },
+  declaration_malformed: { status: 403, rpc: -31040, title: 'The peer sent no declaration' },
+  declaration_wrong_node: { status: 403, rpc: -31041, title: 'The declaration is of another node than the peer' },
+  declaration_wrong_audience: { status: 403, rpc: -31042, title: 'The declaration is for somebody else' },
+  declaration_wrong_nonce: { status: 403, rpc: -31043, title: 'The declaration does not answer our challenge' },
+  declaration_stale: { status: 403, rpc: -31044, title: 'The declaration is old, or a clock is wrong' },
+  declaration_expired: { status: 403, rpc: -31045, title: 'The declaration has expired' },
+  invite_too_large: { status: 422, rpc: -31046, title: 'The invite is larger than one may be' },
+  invalid_public_key: { status: 422, rpc: -31047, title: 'Not an Ed25519 key' },
+  invalid_fingerprint: { status: 422, rpc: -31048, title: 'Not a fingerprint' },
 };
 
 export function isErrorCode(code: unknown): code is ErrorCode {
