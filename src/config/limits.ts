@@ -13,6 +13,18 @@ export const MAX_ALLOWED_HOSTS = 64;
 /** Each listening address is a socket; a host rarely has more interfaces than this. */
 export const MAX_LISTEN_ADDRESSES = 16;
 
+/** Addresses a daemon tells others; the same number as in a declaration (spec/mesh.md). */
+export const MAX_ANNOUNCED_ADDRESSES = 16;
+
+/** One that answers is enough; each is dialled at start. */
+export const MAX_BOOTSTRAP_PEERS = 32;
+
+/** Organisations trusted to judge conflicts, named one by one; compared at every conflict that has a resolution. */
+export const MAX_TRUSTED_RESOLVERS = 256;
+
+/** Thirty days: an invite is a secret in somebody's mailbox. */
+export const MAX_INVITE_HOURS = 720;
+
 /** A passphrase is typed or generated; anything longer is the wrong file. */
 export const MAX_PASSPHRASE_BYTES = 4096;
 

@@ -1,7 +1,17 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { isAuthority, normalizeRelation, SCOPES } from '../facts/index.ts';
-import { MAX_ALLOWED_HOSTS, MAX_BATCH_FACTS, MAX_BODY_LIMIT, MAX_LISTEN_ADDRESSES, MIN_BODY_LIMIT } from './limits.ts';
+import {
+  MAX_ALLOWED_HOSTS,
+  MAX_ANNOUNCED_ADDRESSES,
+  MAX_BATCH_FACTS,
+  MAX_BODY_LIMIT,
+  MAX_BOOTSTRAP_PEERS,
+  MAX_INVITE_HOURS,
+  MAX_LISTEN_ADDRESSES,
+  MAX_TRUSTED_RESOLVERS,
+  MIN_BODY_LIMIT,
+} from './limits.ts';
 
 /** Version of the file format; raised when a key changes its meaning. */
 export const CONFIG_VERSION = 1;
@@ -28,19 +38,54 @@ const listenAddress = z
   .string()
   .refine(isListenAddress, 'expected a multiaddr such as /ip4/0.0.0.0/tcp/4701 or /ip6/::1/tcp/4701');
 
+const announcedAddress = z
+  .string()
+  .refine(
+    (text) => isTcpAddress(text, true, 1),
+    'expected a multiaddr others can dial, such as /dns/mesh.acme.example/tcp/4701 or /ip4/192.0.2.7/tcp/4701',
+  );
+
+const bootstrapPeer = z.string().refine((text) => {
+  const [, address = '', peerId = ''] = /^(.*)\/p2p\/([^/]*)$/.exec(text) ?? [];
+  return isTcpAddress(address, true, 1) && PEER_ID.test(peerId);
+}, 'expected a multiaddr with a peer id, such as /dns/mesh.acme.example/tcp/4701/p2p/12D3KooW…');
+
+const authority = z.string().refine(isAuthority, 'expected a lower-case DNS-style name such as acme.example');
+
+/** How the peer id of an Ed25519 key looks; whether it holds one is found out when it is dialled. */
+const PEER_ID = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/;
+
 /** `/ip4/<address>/tcp/<port>` or the same with ip6: what the TCP transport can listen on. */
 function isListenAddress(text: string): boolean {
-  const [empty, family, address = '', transport, port = '', ...rest] = text.split('/');
-  const isAddress = family === 'ip4' ? isIPv4(address) : family === 'ip6' ? isIPv6(address) : false;
+  return isTcpAddress(text, false, 0);
+}
+
+/** The same; with `names` also `/dns/<name>/tcp/<port>` (dns4, dns6), which can be dialled only. */
+function isTcpAddress(text: string, names: boolean, lowestPort: number): boolean {
+  const [empty, family = '', address = '', transport, port = '', ...rest] = text.split('/');
+  const isName = /^dns[46]?$/.test(family);
+  const isAddress = isName
+    ? names && DNS_NAME.test(address)
+    : family === 'ip4'
+      ? isIPv4(address)
+      : isPlainIPv6(family, address);
   return (
     empty === '' &&
     isAddress &&
     transport === 'tcp' &&
     /^\d{1,5}$/.test(port) &&
+    Number(port) >= lowestPort &&
     Number(port) <= 65535 &&
     rest.length === 0
   );
 }
+
+/** A zone (`fe80::1%eth0`) is known to this machine only. */
+function isPlainIPv6(family: string, address: string): boolean {
+  return family === 'ip6' && isIPv6(address) && !address.includes('%');
+}
+
+const DNS_NAME = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i;
 
 const api = z.strictObject({
   host: host.default('127.0.0.1').describe('Address the local API listens on.'),
@@ -75,9 +120,7 @@ const auth = z.strictObject({
 });
 
 const org = z.strictObject({
-  authority: z
-    .string()
-    .refine(isAuthority, 'expected a lower-case DNS-style name such as acme.example')
+  authority: authority
     .optional()
     .meta({ examples: ['acme.example'] })
     .describe('Name of your organisation in entity URIs. Written at init from the host name; do not change it later.'),
@@ -94,10 +137,34 @@ const store = z.strictObject({
 });
 
 const mesh = z.strictObject({
-  enabled: z.boolean().default(false).describe('Take part in the mesh. Has no effect before the mesh is released.'),
+  enabled: z
+    .boolean()
+    .default(true)
+    .describe('Take part in the mesh. Without peers that you declare or invite, it only listens.'),
   listen: list(listenAddress, 1, MAX_LISTEN_ADDRESSES)
-    .default(['/ip4/127.0.0.1/tcp/4701'])
-    .describe('Multiaddrs the mesh listens on; a list, or one text separated by commas.'),
+    .default(['/ip4/0.0.0.0/tcp/4701'])
+    .describe('Multiaddrs the mesh listens on; a list, or one text separated by commas. Port 0 takes any free one.'),
+  announce: list(announcedAddress, 0, MAX_ANNOUNCED_ADDRESSES)
+    .default([])
+    .describe('Addresses told to others instead of those listened on, such as the one of your router.'),
+  bootstrap: list(bootstrapPeer, 0, MAX_BOOTSTRAP_PEERS)
+    .default([])
+    .describe('Peers asked first when others are looked for; each a multiaddr ending in `/p2p/<peer id>`.'),
+  mdns: z
+    .boolean()
+    .default(false)
+    .describe('Find and be found by daemons on the local network. Finding grants nothing.'),
+  dht: z.boolean().default(true).describe('Find and be found through peers by the name of an organisation.'),
+  unknown_origins: z
+    .enum(['quarantine', 'accept', 'reject'])
+    .default('quarantine')
+    .describe('What becomes of public statements of organisations that you are not paired with.'),
+  trusted_resolvers: list(authority, 0, MAX_TRUSTED_RESOLVERS)
+    .default([])
+    .describe('Organisations whose resolutions of conflicts apply here, besides your own.'),
+  invite_hours: count(1, MAX_INVITE_HOURS)
+    .default(24)
+    .describe('Hours an invite is good for, unless it says otherwise.'),
 });
 
 const log = z.strictObject({

@@ -38,7 +38,15 @@ export interface RunningDaemon {
 /** Starts a real daemon as a user would: the launcher, a home of its own, a free port. */
 export async function startDaemon(options: DaemonOptions = {}): Promise<RunningDaemon> {
   const home = options.home ?? mkdtempSync(join(tmpdir(), 'stigmesh-'));
-  const env: NodeJS.ProcessEnv = { ...cleanEnvironment(), STIGMESH_HOME: home, STIGMESH_API_PORT: '0', ...options.env };
+  const env: NodeJS.ProcessEnv = {
+    ...cleanEnvironment(),
+    STIGMESH_HOME: home,
+    STIGMESH_API_PORT: '0',
+    // Tests of the mesh switch it on; for the others it is start-up time, and a port that two daemons would share.
+    STIGMESH_MESH_ENABLED: 'false',
+    STIGMESH_MESH_LISTEN: '/ip4/127.0.0.1/tcp/0',
+    ...options.env,
+  };
   const child = spawn(process.execPath, [BIN, 'start', ...(options.args ?? [])], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -218,7 +218,7 @@ describe('config: show', () => {
       { ...row, description: '' },
       { key: 'api.port', value: '1', source: 'env', detail: 'STIGMESH_API_PORT', description: '' },
     );
-    assert.equal(rows.find(({ key }) => key === 'mesh.listen')?.value, '["/ip4/127.0.0.1/tcp/4701"]');
+    assert.equal(rows.find(({ key }) => key === 'mesh.listen')?.value, '["/ip4/0.0.0.0/tcp/4701"]');
     assert.equal(rows.find(({ key }) => key === 'identity.passphrase_file')?.value, '');
   });
 

@@ -3,10 +3,14 @@ import fc from 'fast-check';
 import { ConfigError, type LoadedConfig, resolveConfig, type Setting, settings } from '../../../src/config/index.ts';
 import {
   MAX_ALLOWED_HOSTS,
+  MAX_ANNOUNCED_ADDRESSES,
   MAX_BODY_LIMIT,
+  MAX_BOOTSTRAP_PEERS,
   MAX_DECLARED_RELATIONS,
+  MAX_INVITE_HOURS,
   MAX_LISTEN_ADDRESSES,
   MAX_REPORTED_ISSUES,
+  MAX_TRUSTED_RESOLVERS,
   MIN_BODY_LIMIT,
 } from '../../../src/config/limits.ts';
 
@@ -32,13 +36,18 @@ function refusal(given: Given): ConfigError {
   assert.fail(`accepted ${JSON.stringify(given)}`);
 }
 
+const PEER_ID = '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN';
+
 /** A valid value other than the default, as TOML, as text and as it should come out. */
 function otherValues(setting: Setting): unknown[] {
   if (setting.kind === 'boolean') return [true, false];
   if (setting.kind === 'integer') return [setting.defaultValue, Number(setting.defaultValue) - 1];
   if (setting.options !== undefined) return [...setting.options];
   if (setting.key === 'mesh.listen') return [['/ip6/::1/tcp/1'], ['/ip4/0.0.0.0/tcp/0', '/ip4/10.0.0.1/tcp/65535']];
-  if (setting.kind === 'list') return [['a.example'], ['b.example', 'c']];
+  if (setting.key === 'mesh.announce') return [['/dns/a.example/tcp/1'], ['/ip4/10.0.0.1/tcp/2', '/ip6/::1/tcp/3']];
+  if (setting.key === 'mesh.bootstrap')
+    return [[`/ip4/10.0.0.1/tcp/1/p2p/${PEER_ID}`], [`/dns/a/tcp/2/p2p/${PEER_ID}`]];
+  if (setting.kind === 'list') return [['a.example'], ['b.example', 'c.example']];
   if (setting.key === 'identity.passphrase_env') return ['ONE', 'TWO'];
   return setting.key === 'api.host' ? ['127.0.0.2', '::1'] : ['acme.example', 'other'];
 }
@@ -59,8 +68,13 @@ describe('config: defaults', () => {
     assert.equal(config.api.port, 8765);
     assert.equal(config.auth.required, true);
     assert.equal(config.store.sync, true);
-    assert.equal(config.mesh.enabled, false);
-    assert.deepEqual(config.mesh.listen, ['/ip4/127.0.0.1/tcp/4701']);
+    assert.equal(config.mesh.enabled, true);
+    assert.deepEqual(config.mesh.listen, ['/ip4/0.0.0.0/tcp/4701']);
+    assert.equal(config.mesh.mdns, false);
+    assert.equal(config.mesh.dht, true);
+    assert.equal(config.mesh.unknown_origins, 'quarantine');
+    assert.equal(config.mesh.invite_hours, 24);
+    for (const key of ['announce', 'bootstrap', 'trusted_resolvers'] as const) assert.deepEqual(config.mesh[key], []);
     assert.equal(config.facts.default_scope, 'local');
     assert.equal(config.compat.cid, 'rfc8785');
     assert.equal(config.org.authority, 'acme.example');
@@ -331,6 +345,52 @@ describe('config: values', () => {
     const many = (n: number) => Array.from({ length: n }, (_, i) => `/ip4/127.0.0.1/tcp/${i}`);
     accepts('mesh.listen', many(MAX_LISTEN_ADDRESSES));
     refuses('mesh.listen', many(MAX_LISTEN_ADDRESSES + 1));
+  });
+
+  it('checks what is announced: addresses and names, without a peer id, with a port that can be dialled', () => {
+    accepts('mesh.announce', '/dns/mesh.acme.example/tcp/4701,/dns4/a/tcp/1,/dns6/b/tcp/1,/ip4/192.0.2.7/tcp/4701');
+    for (const address of [
+      '/ip4/192.0.2.7/tcp/0',
+      '/dns/-a/tcp/1',
+      '/dns/a..b/tcp/1',
+      '/dns/a b/tcp/1',
+      '/dnsaddr/a.example/tcp/1',
+      '/ip6/fe80::1%eth0/tcp/1',
+      `/ip4/192.0.2.7/tcp/1/p2p/${PEER_ID}`,
+    ]) {
+      refuses('mesh.announce', [address]);
+    }
+    const many = (n: number) => Array.from({ length: n }, (_, i) => `/ip4/192.0.2.7/tcp/${i + 1}`);
+    accepts('mesh.announce', many(MAX_ANNOUNCED_ADDRESSES));
+    refuses('mesh.announce', many(MAX_ANNOUNCED_ADDRESSES + 1));
+    refuses('mesh.listen', ['/dns/mesh.acme.example/tcp/4701']);
+  });
+
+  it('checks bootstrap peers: an address and whose it is', () => {
+    accepts('mesh.bootstrap', `/dns/mesh.acme.example/tcp/4701/p2p/${PEER_ID}`);
+    for (const address of [
+      '/ip4/192.0.2.7/tcp/4701',
+      '/ip4/192.0.2.7/tcp/4701/p2p/',
+      '/ip4/192.0.2.7/tcp/4701/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N',
+      `/ip4/192.0.2.7/tcp/0/p2p/${PEER_ID}`,
+      `/p2p/${PEER_ID}`,
+    ]) {
+      refuses('mesh.bootstrap', [address]);
+    }
+    const many = (n: number) => Array.from({ length: n }, (_, i) => `/ip4/192.0.2.7/tcp/${i + 1}/p2p/${PEER_ID}`);
+    accepts('mesh.bootstrap', many(MAX_BOOTSTRAP_PEERS));
+    refuses('mesh.bootstrap', many(MAX_BOOTSTRAP_PEERS + 1));
+  });
+
+  it('bounds the life of an invite and the number of trusted resolvers', () => {
+    accepts('mesh.invite_hours', MAX_INVITE_HOURS);
+    refuses('mesh.invite_hours', MAX_INVITE_HOURS + 1);
+    refuses('mesh.invite_hours', 0);
+    refuses('mesh.unknown_origins', 'trust');
+    const many = (n: number) => Array.from({ length: n }, (_, i) => `o${i}.example`);
+    accepts('mesh.trusted_resolvers', many(MAX_TRUSTED_RESOLVERS));
+    refuses('mesh.trusted_resolvers', many(MAX_TRUSTED_RESOLVERS + 1));
+    refuses('mesh.trusted_resolvers', ['Acme.Example']);
   });
 
   it('checks host names', () => {
