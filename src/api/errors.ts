@@ -215,6 +215,8 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   invite_too_large: { status: 422, rpc: -31046, title: 'The invite is larger than one may be' },
   invalid_public_key: { status: 422, rpc: -31047, title: 'Not an Ed25519 key' },
   invalid_fingerprint: { status: 422, rpc: -31048, title: 'Not a fingerprint' },
+  manifest_invalid: { status: 422, rpc: -31049, title: 'The manifest does not hold' },
+  node_not_revoked: { status: 409, rpc: -31050, title: 'The key of this node was not revoked' },
 };
 
 export function isErrorCode(code: unknown): code is ErrorCode {

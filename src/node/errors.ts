@@ -62,6 +62,7 @@ export type FederationErrorCode =
   | 'invite_refused'
   | 'sync_failed'
   | 'manifest_not_found'
+  | 'manifest_invalid'
   | 'manifest_expired'
   | 'manifest_stale'
   | 'manifest_equivocation'
