@@ -190,8 +190,8 @@ export interface InboundService {
   refused(peerId: string): Readonly<Record<string, number>>;
 }
 
-/** One durable statement that belongs to a set, as it is committed. */
-export interface SetCommit {
+/** One durable statement that belongs to a set, as it is committed; with its bytes, so that nobody has to read it again. */
+export interface SetCommit extends WireStatement {
   readonly set: StatementSet;
   readonly hlc: Hlc;
   readonly digest: Digest;
