@@ -48,6 +48,24 @@ function typeScriptFlags(version) {
 }
 
 /**
+ * Young generation of a daemon's heap, in MB. Node's own default lets it grow to 64 MB, and then one collection stops the
+ * daemon for up to 15 ms; with 8 MB it is 2 ms mostly, and the process takes 100 MB less (docs/benchmarks.md).
+ */
+const DAEMON_YOUNG_MB = 8;
+
+/**
+ * Flags with which the command that serves is to run; V8 reads them when the process begins and never again. Nobody's
+ * own choice is overruled.
+ * @param {string[]} args of the command
+ * @param {string[]} given flags Node runs with, and NODE_OPTIONS
+ * @returns {string[]}
+ */
+function daemonFlags(args, given) {
+  if (!args.includes('start') || given.some((flag) => /semi.space/.test(flag))) return [];
+  return [`--max-semi-space-size=${DAEMON_YOUNG_MB}`];
+}
+
+/**
  * Where the pinned runtime of a clone is, whether or not it has been installed yet.
  * @returns {{ directory: string, binary: string, marker: string, package: string } | undefined} undefined where no
  *   package carries RUNTIME_VERSION for this platform. `marker` is written after the binary has run once.
@@ -68,6 +86,7 @@ module.exports = {
   MINIMUM_NODE,
   RUNTIME_PACKAGES,
   RUNTIME_VERSION,
+  daemonFlags,
   isAtLeast,
   parseVersion,
   runtimeLocation,

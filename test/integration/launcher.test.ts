@@ -12,6 +12,7 @@ const runtime = require(join(BIN, 'runtime.js')) as {
   RUNTIME_PACKAGES: Record<string, string>;
   isAtLeast(found: string, wanted: string): boolean;
   typeScriptFlags(version: string): string[];
+  daemonFlags(args: string[], given: string[]): string[];
 };
 const { guardSignals, REPEAT_WINDOW_MS } = require(join(BIN, 'signal-guard.js')) as {
   REPEAT_WINDOW_MS: number;
@@ -75,6 +76,20 @@ describe('launcher: versions', () => {
     }
     for (const version of ['22.18.0', '22.20.1', '23.6.0', '24.0.0', runtime.RUNTIME_VERSION]) {
       assert.deepEqual(runtime.typeScriptFlags(version), [], version);
+    }
+  });
+
+  it('gives the command that serves a small young generation, unless the user chose one', () => {
+    const [flag, ...more] = runtime.daemonFlags(['start', '--json'], ['--enable-source-maps', '']);
+    assert.match(flag!, /^--max-semi-space-size=\d+$/);
+    assert.deepEqual(more, []);
+    assert.deepEqual(runtime.daemonFlags(['status'], []), []);
+    for (const chosen of [
+      '--max-semi-space-size=64',
+      '--max_semi_space_size=64',
+      '--min-semi-space-size=16 --inspect',
+    ]) {
+      assert.deepEqual(runtime.daemonFlags(['start'], [chosen]), [], chosen);
     }
   });
 });
@@ -229,6 +244,29 @@ describe('launcher: which Node runs what', () => {
     const report = JSON.parse(launched.stdout());
     assert.deepEqual(report.argv, ['status', '--json', 'a b']);
     if (runtime.typeScriptFlags(process.versions.node).length === 0) assert.equal(report.pid, launched.process.pid);
+  });
+
+  it('begins the serving process anew with its flags: same pid, same arguments, once', async () => {
+    fixture = new Fixture();
+    const flags = 'console.log(JSON.stringify(process.execArgv));';
+    fixture.write('src/cli/main.ts', `${flags}\n${REPORT}`);
+    const launched = fixture.launch('stigmesh', ['start', 'a b']);
+    assert.equal((await launched.ended).code, 5);
+    const [execArgv, report] = launched
+      .stdout()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.deepEqual(report.argv, ['start', 'a b']);
+    assert.doesNotMatch(launched.stderr(), /Warning/);
+    const isOwn = runtime.typeScriptFlags(process.versions.node).length === 0;
+    if (isOwn) assert.equal(report.pid, launched.process.pid);
+    if (isOwn && 'execve' in process) {
+      assert.deepEqual(
+        execArgv.filter((flag: string) => flag.includes('semi-space')),
+        runtime.daemonFlags(['start'], []),
+      );
+    }
   });
 
   it('runs the built files of an installed package, even if it ships sources', async () => {
