@@ -14,7 +14,7 @@ export const MOVES_PER_TURN = 200;
 
 /**
  * View entries held decoded in memory, over all keys, about 3 KB each. They spare a busy key its reads; a key written
- * once needs none. One key with more entries than this is held alone.
+ * once is not held. One key with more entries than this is held alone.
  */
 export const MAX_CACHED_ENTRIES = 8_000;
 

@@ -126,6 +126,8 @@ export class ViewTable {
   /** Least recently used first. */
   readonly #cache = new Map<string, KeyState>();
   #cachedEntries = 0;
+  /** Keys that had nothing on them when the group under way asked for them. */
+  readonly #newKeys: KeyState[] = [];
 
   constructor(components: ViewTableComponents) {
     this.#components = components;
@@ -138,6 +140,7 @@ export class ViewTable {
     if (cached) return cached;
     const known = await this.#components.store.get(keys.knownKeyKey(fresh.k));
     if (known) await this.#fill(fresh, known);
+    else this.#newKeys.push(fresh);
     this.#remember(fresh);
     return fresh;
   }
@@ -150,7 +153,11 @@ export class ViewTable {
     for (let at = 0; at < missing.length; at += PREFETCH_PARALLEL) {
       const slice = missing.slice(at, at + PREFETCH_PARALLEL);
       await Promise.all(slice.map((state, index) => known[at + index] && this.#fill(state, known[at + index]!)));
-      for (const state of slice) if (!this.#cache.has(state.hex)) this.#remember(state);
+      for (const [index, state] of slice.entries()) {
+        if (this.#cache.has(state.hex)) continue;
+        if (!known[at + index]) this.#newKeys.push(state);
+        this.#remember(state);
+      }
     }
   }
 
@@ -284,12 +291,21 @@ export class ViewTable {
 
   /** Forgets everything held in memory: after a write that failed, memory may be ahead of the disk. */
   clear(): void {
+    this.#newKeys.length = 0;
     this.#cache.clear();
     this.#cachedEntries = 0;
   }
 
-  /** Drops the least recently used keys until the bound holds. Called between turns. */
+  /**
+   * Called between groups. Forgets the keys that were new: most are written once, and what lives a moment costs the
+   * garbage collector nothing, while thousands kept and then dropped are the most of its work. Whoever writes to such a
+   * key again pays one read, and then it stays. Drops the least recently used of the others until the bound holds.
+   */
   trim(): void {
+    for (const state of this.#newKeys) {
+      if (this.#cache.delete(state.hex)) this.#cachedEntries -= state.counted;
+    }
+    this.#newKeys.length = 0;
     for (const [hex, state] of this.#cache) {
       if (this.#cachedEntries <= MAX_CACHED_ENTRIES || this.#cache.size === 1) return;
       this.#cache.delete(hex);
@@ -300,11 +316,6 @@ export class ViewTable {
   /** View entries held in memory, about: keys without entries count as one. */
   get cachedEntries(): number {
     return this.#cachedEntries;
-  }
-
-  /** True when {@link trim} is due: counted as keys are loaded, so that the check costs nothing. */
-  get overfull(): boolean {
-    return this.#cachedEntries > MAX_CACHED_ENTRIES;
   }
 
   #recall(hex: string): KeyState | undefined {

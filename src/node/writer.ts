@@ -313,7 +313,7 @@ export class Writer implements LocalWriter {
       failAll(error);
       return;
     }
-    if (views.overfull) views.trim();
+    views.trim();
     for (const { settle } of answers) settle();
   }
 

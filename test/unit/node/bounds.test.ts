@@ -61,6 +61,28 @@ describe('node: pages are bounded by bytes', () => {
   });
 });
 
+describe('node: keys held in memory', () => {
+  it('are those written to again, not every one that was ever written', async () => {
+    const t = await openTestNode();
+    try {
+      const held = async () => (await t.node.status()).viewEntries;
+      const before = await held();
+      const facts = Array.from({ length: 300 }, (_, i) => fact({ entity: `user:${i}`, v: 'first' }));
+      await t.node.facts.assertBatch(who, { facts, atomic: true });
+      assert.equal(await held(), before);
+      await t.node.facts.assert(who, fact({ entity: 'user:7', v: 'second' }));
+      assert.ok((await held()) > before);
+      const { facts: both } = await t.node.facts.query(who, { entity: 'user:7', include: ['history'], limit: 10 });
+      assert.deepEqual(both.map(({ statement }) => statement.body.value.v).sort(), ['first', 'second']);
+      // Within one group a new key is one key: the second of two equal claims is the first.
+      const twice = await Promise.all([1, 2].map(() => t.node.facts.assert(who, fact({ entity: 'user:new' }))));
+      assert.deepEqual(twice.map(({ created }) => created).sort(), [false, true]);
+    } finally {
+      await t.node.stop();
+    }
+  });
+});
+
 describe('node: what a fact says about others', () => {
   let t: TestNode;
   const key = (changes: Partial<Principal>): Principal => ({
