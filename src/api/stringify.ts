@@ -20,8 +20,9 @@ export async function stringify(value: unknown): Promise<string> {
   return `{${text}}`;
 }
 
+/** Lists of texts are names, ids and warnings; only records can be large. */
 function isLong(value: unknown): value is readonly unknown[] {
-  return Array.isArray(value) && value.length >= SHORT_LIST;
+  return Array.isArray(value) && value.length >= SHORT_LIST && typeof value[0] === 'object';
 }
 
 async function list(items: readonly unknown[]): Promise<string> {

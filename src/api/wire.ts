@@ -14,8 +14,10 @@ type CompatCid = ApiInit['compatCid'];
 export function factRecord(view: FactView, compatCid: CompatCid, warnings: readonly string[] = []): facts.FactRecord {
   const { body, ext, origin, org, hlc, timestamp } = view.statement;
   const [cid, alias] = compatCid === 'rfc8785' ? [view.cid, view.stigmemCid] : [view.stigmemCid, view.cid];
+  // Spelled when asked for, and asked for twice.
+  const { id } = view;
   return {
-    id: view.id,
+    id,
     entity: body.entity,
     relation: body.relation,
     value: { type: body.value.type, v: body.value.v, interpret_as: ext.interpret_as ?? 'content' },
@@ -42,7 +44,7 @@ export function factRecord(view: FactView, compatCid: CompatCid, warnings: reado
     cid,
     derived_from: [...(ext.derived_from ?? [])],
     cid_aliases: [view.cidV1, alias],
-    statement_cid: view.id,
+    statement_cid: id,
     state: view.state,
     overruled: view.overruled,
     origin,

@@ -34,7 +34,7 @@ export function canonicalize(value: JsonValue, depth = 0): string {
       if (Array.isArray(value)) return `[${value.map((item: JsonValue) => canonicalize(item, depth + 1)).join(',')}]`;
       const object = value as JsonObject;
       let text = '';
-      for (const name of Object.keys(object).sort()) {
+      for (const name of inOrder(Object.keys(object))) {
         const member = object[name];
         if (member === undefined) continue;
         if (!name.isWellFormed()) throw loneSurrogate();
@@ -45,6 +45,12 @@ export function canonicalize(value: JsonValue, depth = 0): string {
     default:
       throw new FactError('not_canonical', `a ${typeof value} is not JSON`, 'send plain JSON');
   }
+}
+
+/** Names in UTF-16 code unit order. What is made here mostly is in it already, and looking is cheaper than sorting. */
+function inOrder(names: string[]): string[] {
+  for (let at = 1; at < names.length; at++) if (names[at - 1]! > names[at]!) return names.sort();
+  return names;
 }
 
 /** RFC 8785 bytes (UTF-8) of a value. Throws as {@link canonicalize}. */

@@ -331,6 +331,7 @@ export class Commands {
   }
 
   #same(state: KeyState, draft: FactStatement, now: number): string | undefined {
+    if (state.entries.size === 0) return undefined;
     const claim = Buffer.from(factDigest(draft.body)).toString('hex');
     const terms = termsDigest(draft.ext);
     const candidates: StoredEntry[] = [];
