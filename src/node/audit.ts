@@ -5,6 +5,7 @@ import type { Principal } from '../policy/principal.ts';
 import { auditByFactKey, auditByFactRange, auditKey, auditRange, auditSeqOf, readU64, u64 } from '../store/keys.ts';
 import type { Reader, StoreOp } from '../store/store.ts';
 import { NodeError } from './errors.ts';
+import { FEDERATION_AUDIT_TYPES } from './federation.ts';
 import { AUDIT_SLICE, MAX_AUDIT_OF_FACT, MAX_AUDIT_SCANNED } from './local-limits.ts';
 import type { PageCursors } from './page-cursor.ts';
 import { fromJson, toJson } from './records.ts';
@@ -87,16 +88,18 @@ export class AuditLog implements AuditService {
    * @throws NodeError `permission_denied`, `invalid_cursor`; FactError `invalid_cid`
    */
   async list(who: Principal, query: AuditQuery): Promise<{ entries: readonly AuditEntry[]; cursor: string | null }> {
-    assertMayAudit(who);
-    const { type, principal, source, factId, cursor, limit } = query;
+    const { type, principal, source, factId, federation, cursor, limit } = query;
+    assertMayAudit(who, federation !== undefined);
     const { cursors, head } = this.#components;
-    const name = JSON.stringify(['audit', type ?? null, principal ?? null, source ?? null, factId ?? null]);
+    const mesh = federation === undefined ? [] : ['mesh', federation.peerId ?? null];
+    const name = JSON.stringify(['audit', type ?? null, principal ?? null, source ?? null, factId ?? null, ...mesh]);
     const before = cursor === undefined ? head() + 1 : readU64(cursors.decode(name, cursor).order);
     const entries: AuditEntry[] = [];
     const take = (entry: AuditEntry): boolean => {
       if (type !== undefined && entry.type !== type) return false;
       if (principal !== undefined && entry.principal !== principal) return false;
       if (source !== undefined && entry.source !== source) return false;
+      if (federation !== undefined && !isAboutMesh(entry, federation.peerId)) return false;
       return entries.push(entry) === limit;
     };
     const last =
@@ -173,11 +176,19 @@ function digestOf(factId: string): Digest {
   );
 }
 
-function assertMayAudit(who: Principal): void {
+const FEDERATION_TYPES: ReadonlySet<string> = new Set(FEDERATION_AUDIT_TYPES);
+
+function isAboutMesh({ type, detail }: AuditEntry, peerId: string | undefined): boolean {
+  return FEDERATION_TYPES.has(type) && (peerId === undefined || detail?.peer_id === peerId);
+}
+
+function assertMayAudit(who: Principal, meshOnly = false): void {
   if (who.permissions.has('audit.read') || who.permissions.has('admin')) return;
+  if (meshOnly && who.permissions.has('federate')) return;
+  const needed = meshOnly ? 'federate' : 'audit.read';
   throw new NodeError(
     'permission_denied',
-    'audit.read permission required',
-    "use a key with permission 'audit.read' or 'admin'",
+    `${needed} permission required`,
+    `use a key with permission '${needed}' or 'admin'`,
   );
 }

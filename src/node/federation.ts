@@ -224,7 +224,16 @@ export interface FederationService {
     who: Principal,
     input: { peerId: string; addrs: readonly string[] } & PeerTerms & { expiresAt?: number | null },
   ): Promise<PeerView>;
-  approve(who: Principal, peerId: string, terms: PeerTerms & { expiresAt?: number | null }): Promise<PeerView>;
+  /**
+   * @param input.orgKey key of the organisation (as in {@link PeerRecord}) that the operator compared: a peer that says to
+   *   be of another by now is not approved
+   * @throws NodeError `fingerprint_mismatch`
+   */
+  approve(
+    who: Principal,
+    peerId: string,
+    input: PeerTerms & { expiresAt?: number | null; orgKey?: string | null },
+  ): Promise<PeerView>;
   update(who: Principal, peerId: string, patch: PeerPatch): Promise<PeerView>;
   /** Cuts it off for good: revoked, disconnected, refused from now on. */
   remove(who: Principal, peerId: string): Promise<PeerView>;

@@ -119,6 +119,8 @@ export interface AuditQuery {
   readonly principal?: string | undefined;
   readonly source?: string | undefined;
   readonly factId?: string | undefined;
+  /** Only what happened on the mesh, with one peer or all: the permission `federate` suffices for that. */
+  readonly federation?: { readonly peerId?: string | undefined } | undefined;
   readonly cursor?: string | undefined;
   readonly limit: number;
 }

@@ -115,6 +115,26 @@ describe('audit log', () => {
     }
   });
 
+  it('shows what happened on the mesh to whoever may federate, and nothing else', async () => {
+    const federator = principal('user:f', ['federate']);
+    await record(
+      { type: 'peer_approved', who: alice, detail: { peer_id: 'p1' } },
+      { type: 'fact_write', who: alice, fact },
+      { type: 'peer_removed', who: alice, detail: { peer_id: 'p2' } },
+      { type: 'invite_created', who: alice },
+    );
+    const seen = async (federation: { peerId?: string }, type?: string) =>
+      numbers((await audit.list(federator, { federation, type, limit: 10 })).entries);
+    assert.deepEqual(await seen({}), [4, 3, 1]);
+    assert.deepEqual(await seen({ peerId: 'p1' }), [1]);
+    assert.deepEqual(await seen({}, 'peer_removed'), [3]);
+    assert.deepEqual(await seen({}, 'fact_write'), []);
+    await assert.rejects(audit.list(alice, { federation: {}, limit: 1 }), refusal('permission_denied'));
+    const first = await audit.list(federator, { federation: {}, limit: 1 });
+    // A cursor belongs to what was asked: it does not open the rest of the log.
+    await assert.rejects(audit.list(auditor, { limit: 1, cursor: first.cursor! }), refusal('invalid_cursor'));
+  });
+
   it('pages newest first, each entry once, also while entries are added', async () => {
     await record(...Array.from({ length: 23 }, (): AuditEvent => ({ type: 'tick', who: alice })));
     const expected = Array.from({ length: 23 }, (_, i) => 23 - i);
