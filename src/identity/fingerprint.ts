@@ -1,13 +1,8 @@
 import { createHash } from 'node:crypto';
+import { BASE32_ALPHABET, BITS_PER_CHARACTER, repairBase32 } from './base32.ts';
 import { IdentityError } from './errors.ts';
 import { FINGERPRINT_BITS, PUBLIC_KEY_BYTES } from './limits.ts';
 
-/**
- * Crockford's base32: digits and upper-case letters without I, L, O and U. RFC 4648's alphabet has O and I, which
- * people confuse with 0 and 1 when they read a fingerprint to each other; here the confused form can be repaired.
- */
-const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
-const BITS_PER_CHARACTER = 5;
 const GROUP = 5;
 const CHARACTERS = FINGERPRINT_BITS / BITS_PER_CHARACTER;
 
@@ -30,7 +25,7 @@ export function fingerprint(raw: Uint8Array): string {
   const bits = BigInt(`0x${digest}`) >> BigInt(256 - FINGERPRINT_BITS);
   let text = '';
   for (let i = CHARACTERS - 1; i >= 0; i--) {
-    text += ALPHABET[Number((bits >> BigInt(i * BITS_PER_CHARACTER)) & 31n)];
+    text += BASE32_ALPHABET[Number((bits >> BigInt(i * BITS_PER_CHARACTER)) & 31n)];
   }
   return grouped(text);
 }
@@ -41,13 +36,8 @@ export function fingerprint(raw: Uint8Array): string {
  * @throws IdentityError `invalid_fingerprint`
  */
 export function parseFingerprint(text: string): string {
-  const compact = text
-    .trim()
-    .toUpperCase()
-    .replaceAll(/[\s-]+/g, '')
-    .replaceAll('O', '0')
-    .replaceAll(/[IL]/g, '1');
-  if (compact.length !== CHARACTERS || [...compact].some((character) => !ALPHABET.includes(character))) {
+  const compact = repairBase32(text.trim().replaceAll(/[\s-]+/g, ''));
+  if (compact.length !== CHARACTERS || [...compact].some((character) => !BASE32_ALPHABET.includes(character))) {
     throw new IdentityError(
       'invalid_fingerprint',
       'not a fingerprint',

@@ -218,7 +218,7 @@ function emptyPassphrase(): IdentityError {
 }
 
 /** Makes a new name in a directory survive a power failure. Windows has no such call, and needs none. */
-async function syncDirectory(directory: string): Promise<void> {
+export async function syncDirectory(directory: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(directory, constants.O_RDONLY);
   try {

@@ -47,6 +47,15 @@ export function publicKeyFromPeerId(peerId: string): Uint8Array {
   return raw;
 }
 
+export function isPeerId(value: unknown): value is string {
+  if (typeof value !== 'string') return false;
+  try {
+    return publicKeyFromPeerId(value).length === PUBLIC_KEY_BYTES;
+  } catch {
+    return false;
+  }
+}
+
 /** The 32 bytes of an Ed25519 key, public or private. @throws IdentityError `key_not_ed25519` */
 export function rawPublicKey(key: KeyObject): Uint8Array {
   if (key.asymmetricKeyType !== 'ed25519') {

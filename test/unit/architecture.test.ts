@@ -10,7 +10,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   facts: [],
   policy: ['facts'],
   sync: ['facts'],
-  identity: ['facts'],
+  identity: ['facts', 'policy'],
   config: ['facts'],
   store: ['facts'],
   node: ['facts', 'policy', 'identity', 'sync', 'store'],
