@@ -47,8 +47,15 @@ export type GossipVerdict = 'accept' | 'ignore' | 'reject';
 export interface Gossip {
   /** Hands a message to the peers on the topic. @returns how many took it @throws MeshError `frame_too_large` */
   publish(data: Uint8Array): Promise<number>;
-  /** The one consumer. Messages are passed on to others only after it answered `accept`. */
-  onMessage(consume: (data: Uint8Array, from: string) => Promise<GossipVerdict>): void;
+  /**
+   * The one consumer, set before `start`; until then nobody gossips with us. Messages are passed on to others only after
+   * it answered `accept`. Peers that `admits` does not admit take no part: nothing is sent to them, nothing is heard from
+   * them ({@link Transport.recheck}).
+   */
+  onMessage(
+    consume: (data: Uint8Array, from: string) => Promise<GossipVerdict>,
+    admits: (peerId: string) => boolean,
+  ): void;
   /** Score of a peer, by our own reputation: 0 is neutral, below -100 it is no longer listened to. */
   setScorer(score: (peerId: string) => number): void;
 }
@@ -96,6 +103,11 @@ export interface Transport {
    * @throws MeshError `not_connected`, `protocol_unsupported`, `stream_closed`, `timeout`
    */
   open(peerId: string, protocol: Protocol): Promise<FrameStream>;
+  /**
+   * What the `admits` checks say of a peer may have changed: streams it is no longer admitted to are reset, it enters the
+   * gossip or leaves it. Denied peers are disconnected, too.
+   */
+  recheck(peerId: string): void;
   /** Closes every connection to a peer. */
   disconnect(peerId: string): Promise<void>;
   connections(): readonly Connection[];

@@ -21,6 +21,7 @@ export class SimGossip implements Gossip {
   readonly #random: Random;
   readonly #seen = new Map<string, number>();
   #consume: ((data: Uint8Array, from: string) => Promise<GossipVerdict>) | null = null;
+  #admits: (peerId: string) => boolean = () => false;
   #score: (peerId: string) => number = () => 0;
 
   constructor(components: { network: SimNetwork; world: SimWorld }, transport: SimTransport) {
@@ -39,8 +40,12 @@ export class SimGossip implements Gossip {
     return ends.length;
   }
 
-  onMessage(consume: (data: Uint8Array, from: string) => Promise<GossipVerdict>): void {
+  onMessage(
+    consume: (data: Uint8Array, from: string) => Promise<GossipVerdict>,
+    admits: (peerId: string) => boolean,
+  ): void {
     this.#consume = consume;
+    this.#admits = admits;
   }
 
   setScorer(score: (peerId: string) => number): void {
@@ -48,7 +53,7 @@ export class SimGossip implements Gossip {
   }
 
   async #receive(data: Uint8Array, from: string): Promise<void> {
-    if (!this.#consume || this.#score(from) < GRAYLIST_SCORE || !this.#isNew(data)) return;
+    if (!this.#consume || !this.#listensTo(from) || !this.#isNew(data)) return;
     const verdict = await this.#consume(data, from).catch(() => 'ignore' as const);
     if (verdict !== 'accept' || !this.#transport.isRunning) return;
     const ends = this.#listeners().filter(({ peerId }) => peerId !== from);
@@ -59,7 +64,11 @@ export class SimGossip implements Gossip {
   /** One connection to each peer that we do not shun. */
   #listeners(): SimConnectionEnd[] {
     const ends = new Map(this.#transport.connections().map((end) => [end.peerId, end]));
-    return [...ends.values()].filter(({ peerId }) => this.#score(peerId) >= GRAYLIST_SCORE);
+    return [...ends.values()].filter(({ peerId }) => this.#listensTo(peerId));
+  }
+
+  #listensTo(peerId: string): boolean {
+    return this.#admits(peerId) && this.#score(peerId) >= GRAYLIST_SCORE;
   }
 
   #send(end: SimConnectionEnd, data: Uint8Array): void {

@@ -28,6 +28,8 @@ export interface Served {
   readonly protocol: Protocol;
   /** A place for one more stream of a peer; null when it is not admitted or has enough. */
   enter(peerId: string): { leave(): void; run(stream: FrameStream): void } | null;
+  /** Resets the streams of a peer that is not admitted any more. */
+  recheck(peerId: string): void;
 }
 
 /** A node's place in the simulated network. */
@@ -99,8 +101,13 @@ export class SimTransport implements Transport {
 
   async handle(protocol: Protocol, handler: Handler, admits: (peerId: string) => boolean): Promise<void> {
     const open = new Map<string, number>();
+    const streams = new Set<FrameStream>();
     this.#served.set(protocol.id, {
       protocol,
+      recheck: (peerId) => {
+        if (admits(peerId)) return;
+        for (const stream of streams) if (stream.peerId === peerId) stream.abort(new Error('not admitted any more'));
+      },
       enter: (peerId) => {
         const count = open.get(peerId) ?? 0;
         if (!admits(peerId) || count >= protocol.maxInboundStreams) return null;
@@ -116,10 +123,14 @@ export class SimTransport implements Transport {
         return {
           leave,
           run: (stream) => {
+            streams.add(stream);
             void handler(stream)
               .then(() => stream.close())
               .catch((error: Error) => stream.abort(error))
-              .finally(leave);
+              .finally(() => {
+                streams.delete(stream);
+                leave();
+              });
           },
         };
       },
@@ -147,6 +158,12 @@ export class SimTransport implements Transport {
     const end = this.ends(peerId).find((one) => one.isOpen);
     if (!end) throw notConnected(peerId);
     return end.openStream(protocol);
+  }
+
+  recheck(peerId: string): void {
+    for (const served of this.#served.values()) served.recheck(peerId);
+    if (!this.#denied(peerId)) return;
+    for (const end of this.ends(peerId)) end.close('the peer is denied');
   }
 
   async disconnect(peerId: string): Promise<void> {
