@@ -1,7 +1,7 @@
 import type { Hlc } from '../facts/hlc.ts';
 import type { Digest } from '../facts/index.ts';
 import type { Principal } from '../policy/principal.ts';
-import type { StatementSet } from '../policy/sets.ts';
+import type { SetAudience, StatementSet } from '../policy/sets.ts';
 import type { Pairing, PeerTerms } from '../policy/sharing.ts';
 import type { SetIndex } from '../sync/set-index.ts';
 import type {
@@ -179,11 +179,12 @@ export interface InboundService {
    * Checks statements and commits those that pass, in one turn of the writer; durable when it resolves. One outcome a
    * statement, in the order given. Signatures are checked off the event loop.
    *
-   * @param from the peer that sent them and what is shared with it
+   * @param from the peer that sent them and what is shared with it; with `only`, sets of another audience count as not
+   *   shared: gossip carries public statements alone
    * @throws NodeError `busy` (come again), `stopping`; StoreError. Never because of what a peer sent.
    */
   admit(
-    from: { readonly peerId: string; readonly pairing: Pairing },
+    from: { readonly peerId: string; readonly pairing: Pairing; readonly only?: SetAudience | undefined },
     statements: readonly WireStatement[],
   ): Promise<InboundOutcome[]>;
   /** Statements refused since the start, by peer and code; of the peers refused last. */
