@@ -158,10 +158,9 @@ export function succeeds(known: OrgManifest, next: OrgManifest): boolean {
       'rotations',
     );
   }
-  if (next.version === known.version && next.signature !== known.signature) {
-    const message = `${known.authority} signed two manifests with version ${known.version}`;
-    const hint =
-      'two daemons of that organisation edit its manifest apart from each other; its operator must reissue it';
+  if (next.version < known.version || (next.version === known.version && next.signature !== known.signature)) {
+    const message = `${known.authority} signed manifests that do not follow each other, versions ${known.version} and ${next.version}`;
+    const hint = 'two of its daemons edit its manifest apart from each other; its operator must reissue it';
     throw new IdentityError('manifest_equivocation', message, hint, { field: 'version' });
   }
   return next.version > known.version;
