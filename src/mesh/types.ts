@@ -21,6 +21,8 @@ export type InactiveReason =
   | 'revoked'
   /** It no longer agrees, or could no longer prove who it is. */
   | 'refused'
+  /** It went too far ({@link PeeringView.ban}). */
+  | 'banned'
   /** We are stopping. */
   | 'stopping';
 
@@ -46,6 +48,11 @@ export interface PeeringView {
   active(): readonly ActivePeer[];
   /** Whether the terms changed so recently that the other side may still act on the old ones in good faith. */
   isSettling(peerId: string): boolean;
+  /**
+   * Cuts a peer off: disconnected at once, and no connection until then (Unix ms). What the operator decided about it stays.
+   * In memory: a restart forgives.
+   */
+  ban(peerId: string, until: number): void;
   /** @returns the way to end it */
   on(listener: PeeringListener): () => void;
 }
@@ -76,4 +83,11 @@ export interface SyncReport {
 /** Where the parts of the mesh tell operators what happens. */
 export interface MeshEventSink extends MeshEventSource {
   emit(event: MeshEvent): void;
+}
+
+/** What the mesh tells the log. Values of facts, secrets and proofs never go in here. */
+export interface MeshLog {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
 }
