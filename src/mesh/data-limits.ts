@@ -26,3 +26,51 @@ export const BAN_SCORE = -100;
 /** Length of the first ban, ms; each further one is twice as long, up to the longest. */
 export const FIRST_BAN_MS = 10 * 60_000;
 export const MAX_BAN_MS = 24 * 60 * 60_000;
+
+/** Digests of statements known to be held, about 100 bytes each: most of what gossip repeats is among them. */
+export const MAX_RECENT_DIGESTS = 32_768;
+/** Statements under admission whose way in is remembered: more than the writer queues. */
+export const MAX_ARRIVALS = 32_768;
+/** First pause before a busy writer is tried again, ms; it doubles. */
+export const BUSY_RETRY_MS = 20;
+/** Time after which a stream gives up on a busy writer, ms: its peer tries again later. */
+export const BUSY_PATIENCE_MS = 30_000;
+/** Unknown organisations of one block whose manifests are asked for; the rest waits for reconciliation. */
+export const MAX_ORGS_ASKED = 8;
+/** Time for which a peer that does not have a manifest is not asked again, ms. */
+export const MANIFEST_RETRY_MS = 60_000;
+/** Such answers remembered. */
+export const MAX_UNANSWERED_ORGS = 1_024;
+
+/** Newest commits kept for pushing to peers, over all peers: who is further behind is reconciled. */
+export const MAX_OUTBOX_BYTES = 8 * 1024 * 1024;
+export const MAX_OUTBOX_STATEMENTS = 16_384;
+/** Entries of the outbox one peer looks at between two turns of the event loop. */
+export const OUTBOX_STEP = 2_048;
+/** Sets of which one peer's push remembers whether they are shared. */
+export const MAX_SHARED_CACHE = 4_096;
+/** Blocks, and bytes, on their way to one peer and not acknowledged. */
+export const PUSH_WINDOW_BLOCKS = 4;
+export const PUSH_WINDOW_BYTES = 1024 * 1024;
+/** Digests in one frame that says what can be fetched. */
+export const MAX_HAVE_DIGESTS = 1_024;
+/** Pause before a push stream that failed is opened again, ms: the first, and the longest. */
+export const PUSH_REOPEN_MS = 1_000;
+export const PUSH_REOPEN_MAX_MS = 60_000;
+
+/** Gossip messages under examination at a time; what comes beyond is left to reconciliation. */
+export const MAX_GOSSIP_CHECKS = 64;
+/** Time one message may take to be examined, ms: the topic forgets it after a few seconds. */
+export const GOSSIP_CHECK_MS = 2_000;
+/** Digests of statements heard by gossip. */
+export const MAX_GOSSIP_SEEN = 32_768;
+/** Time within which further statements share a message, ms: half of what a commit takes. */
+export const GOSSIP_COALESCE_MS = 5;
+/** Statements a second this node gossips itself, sustained and at once: half of what others take from one peer. */
+export const GOSSIP_STATEMENTS_PER_SECOND = 1_000;
+export const GOSSIP_BURST_STATEMENTS = 10_000;
+/** Longest wait before what came by push is passed on to the topic, ms: who hears it meanwhile keeps still. */
+export const RELAY_DELAY_MS = 50;
+/** Statements that wait for that; what comes beyond is left to reconciliation. */
+export const MAX_RELAYS = 4_096;
+export const MAX_RELAY_BYTES = 4 * 1024 * 1024;

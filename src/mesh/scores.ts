@@ -7,6 +7,9 @@ import {
   SCORE_HALF_LIFE_MS,
 } from './data-limits.ts';
 
+/** What a statement of wrong form, or with a wrong signature, costs. */
+const FORGERY = 20;
+
 /**
  * What each refusal costs the peer that sent it, a statement. What an honest peer never sends costs most; what depends on
  * whose manifest or clock is newer costs little, since an honest relay can be behind; what is only our own limit, nothing.
@@ -19,14 +22,14 @@ const PENALTIES: ReadonlyMap<string, number> = new Map([
   // Answered with something that was not asked for.
   ['unrequested', 25],
   // Sent without looking at it: every honest peer checks form and signature before it passes anything on.
-  ['bad_signature', 20],
-  ['not_canonical', 20],
-  ['invalid_statement', 20],
-  ['statement_too_large', 20],
-  ['too_deep', 20],
-  ['lone_surrogate', 20],
-  ['reserved_entity', 20],
-  ['unknown_origin', 20],
+  ['bad_signature', FORGERY],
+  ['not_canonical', FORGERY],
+  ['invalid_statement', FORGERY],
+  ['statement_too_large', FORGERY],
+  ['too_deep', FORGERY],
+  ['lone_surrogate', FORGERY],
+  ['reserved_entity', FORGERY],
+  ['unknown_origin', FORGERY],
   // Outside of what both sides declared.
   ['scope_violation', 10],
   ['not_owner', 5],
@@ -144,8 +147,13 @@ export class Scores {
   }
 }
 
+/** Whether only a peer that looks at nothing, or means harm, passes on what is refused with this code. */
+export function isForgery(code: string): boolean {
+  return penaltyOf(code) >= FORGERY;
+}
+
 export function penaltyOf(code: string): number {
-  return PENALTIES.get(code) ?? (FORM.test(code) ? 20 : 0);
+  return PENALTIES.get(code) ?? (FORM.test(code) ? FORGERY : 0);
 }
 
 function decayed({ penalty, at }: Standing, now: number): number {

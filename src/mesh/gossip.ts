@@ -1,0 +1,132 @@
+import { type Digest, sha256 } from '../facts/index.ts';
+import type { InboundOutcome, WireStatement } from '../node/federation.ts';
+import type { SetsService } from '../node/mesh-services.ts';
+import { decodeBlock } from './block.ts';
+import { GOSSIP_CHECK_MS, MAX_GOSSIP_CHECKS, MAX_GOSSIP_SEEN } from './data-limits.ts';
+import { malformedFrame } from './errors.ts';
+import { isReachedByGossip } from './gossip-reach.ts';
+import type { InboundGate } from './inbound-gate.ts';
+import type { Intake } from './intake.ts';
+import { GRAYLIST_SCORE, MAX_GOSSIP_BYTES } from './limits.ts';
+import { RecentDigests } from './recent-digests.ts';
+import { isForgery, type Scores } from './scores.ts';
+import type { GossipVerdict } from './transport.ts';
+import type { PeeringView } from './types.ts';
+import type { MeshWorld } from './world.ts';
+
+export interface GossipIntakeComponents {
+  readonly intake: Pick<Intake, 'admit' | 'held'>;
+  readonly gate: Pick<InboundGate, 'tryTake'>;
+  readonly scores: Pick<Scores, 'refuse' | 'score'>;
+  readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
+  readonly sets: Pick<SetsService, 'read'>;
+  readonly world: MeshWorld;
+  readonly onVerdict: (verdict: GossipVerdict, why: string) => void;
+}
+
+/**
+ * Judges what comes by gossip (mesh.md, "Gossip"): everything through the node's door before it is passed on. What costs
+ * little is looked at first: the terms, the allowance, the form of the block, what is held already; signatures come last.
+ */
+export class GossipIntake {
+  readonly #components: GossipIntakeComponents;
+  /** Statements that were heard by gossip: whoever else hears the topic knows them. */
+  readonly #seen = new RecentDigests(MAX_GOSSIP_SEEN);
+  #checks = 0;
+
+  constructor(components: GossipIntakeComponents) {
+    this.#components = components;
+  }
+
+  /** Messages under examination. */
+  get checks(): number {
+    return this.#checks;
+  }
+
+  hasHeard(digest: Digest): boolean {
+    return this.#seen.has(digest);
+  }
+
+  /** Whether a peer takes part in gossip with us. */
+  readonly admits = (peerId: string): boolean => {
+    const pairing = this.#components.peering.pairing(peerId);
+    return pairing !== undefined && isReachedByGossip(pairing);
+  };
+
+  /** Score of a peer in the topic: its reputation here, while it takes part. */
+  readonly score = (peerId: string): number =>
+    this.admits(peerId) ? this.#components.scores.score(peerId) : GRAYLIST_SCORE * 2;
+
+  /** Never rejects. */
+  readonly consume = async (data: Uint8Array, from: string): Promise<GossipVerdict> => {
+    const [verdict, why] = await this.#judge(data, from);
+    this.#components.onVerdict(verdict, why);
+    return verdict;
+  };
+
+  async #judge(data: Uint8Array, from: string): Promise<[GossipVerdict, string]> {
+    const { gate, scores } = this.#components;
+    if (!this.admits(from)) return ['ignore', 'not_admitted'];
+    let statements: WireStatement[];
+    try {
+      if (data.length > MAX_GOSSIP_BYTES) throw malformedFrame('a message above its limit');
+      statements = decodeBlock(data);
+      if (statements.length === 0) throw malformedFrame('an empty message');
+    } catch {
+      scores.refuse(from, 'malformed_frame');
+      return ['reject', 'malformed_frame'];
+    }
+    if (!gate.tryTake(from, statements.length, data.length).allowed) {
+      scores.refuse(from, 'over_quota');
+      return ['ignore', 'over_quota'];
+    }
+    if (this.#checks >= MAX_GOSSIP_CHECKS) return ['ignore', 'busy'];
+    this.#checks += 1;
+    const limit = new AbortController();
+    const timer = this.#components.world.setTimeout(() => limit.abort(), GOSSIP_CHECK_MS);
+    try {
+      return await this.#admit(statements, from, limit.signal);
+    } catch {
+      // The writer is busy or the store failed: reconciliation brings it when they work again.
+      return ['ignore', 'busy'];
+    } finally {
+      this.#components.world.clearTimeout(timer);
+      this.#checks -= 1;
+    }
+  }
+
+  async #admit(
+    statements: readonly WireStatement[],
+    from: string,
+    signal: AbortSignal,
+  ): Promise<[GossipVerdict, string]> {
+    const { intake, peering, sets } = this.#components;
+    const fresh: { readonly statement: WireStatement; readonly digest: Digest }[] = [];
+    for (const statement of statements) {
+      const digest = sha256(statement.bytes);
+      this.#seen.set(digest, true);
+      if (!intake.held.has(digest)) fresh.push({ statement, digest });
+    }
+    const pairing = peering.pairing(from);
+    if (fresh.length === 0 || pairing === undefined) return ['ignore', 'duplicate'];
+    const stored = await sets.read(
+      pairing,
+      fresh.map(({ digest }) => digest),
+    );
+    const unknown = fresh.filter((_, at) => stored[at] === undefined).map(({ statement }) => statement);
+    for (const [at, { digest }] of fresh.entries()) if (stored[at] !== undefined) intake.held.set(digest, true);
+    if (unknown.length === 0) return ['ignore', 'duplicate'];
+    const outcomes = await intake.admit(from, 'gossip', unknown, signal);
+    const forged = outcomes.find((outcome) => isHeldAgainst(outcome, peering.isSettling(from)));
+    if (forged) return ['reject', forged.status === 'refused' ? forged.code : ''];
+    if (outcomes.some(({ status }) => status === 'accepted')) return ['accept', 'accepted'];
+    const refused = outcomes.find((outcome) => outcome.status === 'refused');
+    return ['ignore', refused?.status === 'refused' ? refused.code : 'duplicate'];
+  }
+}
+
+/** What no honest peer passes on. */
+function isHeldAgainst(outcome: InboundOutcome, isSettling: boolean): boolean {
+  if (outcome.status !== 'refused') return false;
+  return isForgery(outcome.code) || (outcome.code === 'scope_violation' && !isSettling);
+}

@@ -1,0 +1,168 @@
+import { type Digest, sha256 } from '../facts/index.ts';
+import { NodeError } from '../node/errors.ts';
+import type { InboundOutcome, WireStatement } from '../node/federation.ts';
+import type { InboundService } from '../node/mesh-services.ts';
+import {
+  BUSY_PATIENCE_MS,
+  BUSY_RETRY_MS,
+  MANIFEST_RETRY_MS,
+  MAX_ARRIVALS,
+  MAX_ORGS_ASKED,
+  MAX_RECENT_DIGESTS,
+  MAX_UNANSWERED_ORGS,
+} from './data-limits.ts';
+import { RecentDigests } from './recent-digests.ts';
+import type { Scores } from './scores.ts';
+import { delay } from './timers.ts';
+import type { PeeringView } from './types.ts';
+import type { MeshWorld } from './world.ts';
+
+/** Which way statements came. It decides who is told of them (announce.ts). */
+export type Via = 'gossip' | 'push' | 'fetch' | 'sync';
+
+export interface IntakeComponents {
+  readonly inbound: Pick<InboundService, 'admit'>;
+  readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
+  readonly scores: Pick<Scores, 'refuse'>;
+  readonly world: MeshWorld;
+  /** Gets the manifest of an organisation from a peer. @returns whether it is known now; never rejects */
+  readonly learnManifest: (peerId: string, authority: string, signal?: AbortSignal) => Promise<boolean>;
+  /** Told of statements that were refused, by code. */
+  readonly onRefused: (peerId: string, code: string, count: number) => void;
+}
+
+/** A peer that is not admitted (any more) has nothing to send. */
+export class NotAdmitted extends Error {
+  override readonly name = 'NotAdmitted';
+
+  constructor(peerId: string) {
+    super(`${peerId} is not an active peer`);
+  }
+}
+
+/**
+ * What every way in has in common: the terms of the peer, the node's door, what a refusal costs, the manifest that is
+ * missing, and remembering the way until the commit is announced.
+ */
+export class Intake {
+  /** Statements that are held for certain: a cheap answer to most duplicates. */
+  readonly held = new RecentDigests(MAX_RECENT_DIGESTS);
+  /** The way of statements that are being admitted. */
+  readonly arrivals = new RecentDigests<Via>(MAX_ARRIVALS);
+  readonly #components: IntakeComponents;
+  /** Organisations whose manifest a peer could not give, until when it is not asked again (Unix ms). */
+  readonly #unanswered = new Map<string, number>();
+
+  constructor(components: IntakeComponents) {
+    this.#components = components;
+  }
+
+  /**
+   * Admits what a peer sent. Statements of organisations whose manifest is missing are tried a second time when the peer
+   * had it. Streams wait while the writer is busy; gossip does not.
+   *
+   * @returns one outcome a statement, in order
+   * @throws NotAdmitted; NodeError `busy`, `stopping`; StoreError
+   */
+  async admit(
+    peerId: string,
+    via: Via,
+    statements: readonly WireStatement[],
+    signal?: AbortSignal,
+  ): Promise<InboundOutcome[]> {
+    const outcomes = await this.#admit(peerId, via, statements, signal);
+    const orgs = new Map<string, number[]>();
+    for (const [at, outcome] of outcomes.entries()) {
+      if (outcome.status !== 'refused' || outcome.code !== 'unknown_org') continue;
+      const org = orgOf(statements[at]!);
+      orgs.set(org, [...(orgs.get(org) ?? []), at]);
+    }
+    for (const [org, places] of [...orgs].slice(0, MAX_ORGS_ASKED)) {
+      if (!(await this.#learn(peerId, org, signal))) continue;
+      const again = await this.#admit(
+        peerId,
+        via,
+        places.map((at) => statements[at]!),
+        signal,
+      );
+      for (const [i, at] of places.entries()) outcomes[at] = again[i]!;
+    }
+    this.#settle(peerId, outcomes);
+    return outcomes;
+  }
+
+  async #admit(
+    peerId: string,
+    via: Via,
+    statements: readonly WireStatement[],
+    signal: AbortSignal | undefined,
+  ): Promise<InboundOutcome[]> {
+    const { inbound, peering, world } = this.#components;
+    const digests = statements.map(({ bytes }) => sha256(bytes));
+    // Of two ways at once the first is the one by which it will have come.
+    for (const digest of digests) if (!this.arrivals.has(digest)) this.arrivals.set(digest, via);
+    try {
+      for (let waited = 0, pause = BUSY_RETRY_MS; ; waited += pause, pause *= 2) {
+        const pairing = peering.pairing(peerId);
+        if (!pairing) throw new NotAdmitted(peerId);
+        try {
+          const only = via === 'gossip' ? 'public' : undefined;
+          const outcomes = await inbound.admit({ peerId, pairing, only }, statements);
+          this.#noteHeld(digests, outcomes);
+          return outcomes;
+        } catch (error) {
+          const isBusy = error instanceof NodeError && error.code === 'busy';
+          if (!isBusy || via === 'gossip' || waited >= BUSY_PATIENCE_MS || signal?.aborted) throw error;
+        }
+        await delay(world, pause, signal);
+      }
+    } catch (error) {
+      for (const digest of digests) this.arrivals.take(digest);
+      throw error;
+    }
+  }
+
+  #noteHeld(digests: readonly Digest[], outcomes: readonly InboundOutcome[]): void {
+    for (const [at, { status }] of outcomes.entries()) {
+      if (status === 'refused') this.arrivals.take(digests[at]!);
+      else this.held.set(digests[at]!, true);
+      // Of an accepted one the announcer takes the arrival; a duplicate is not announced.
+      if (status === 'duplicate') this.arrivals.take(digests[at]!);
+    }
+  }
+
+  #settle(peerId: string, outcomes: readonly InboundOutcome[]): void {
+    const { scores, peering, onRefused } = this.#components;
+    const codes = new Map<string, number>();
+    for (const outcome of outcomes) {
+      if (outcome.status === 'refused') codes.set(outcome.code, (codes.get(outcome.code) ?? 0) + 1);
+    }
+    for (const [code, count] of codes) {
+      // On its way while the terms changed: no offence.
+      const blameless = code === 'scope_violation' && peering.isSettling(peerId);
+      scores.refuse(peerId, code, count, blameless);
+      onRefused(peerId, code, count);
+    }
+  }
+
+  /** Asks a peer for a manifest, unless it could not give it a moment ago. */
+  async #learn(peerId: string, org: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const { world, learnManifest } = this.#components;
+    const name = `${peerId} ${org}`;
+    if ((this.#unanswered.get(name) ?? 0) > world.now()) return false;
+    if (await learnManifest(peerId, org, signal)) return true;
+    this.#unanswered.delete(name);
+    this.#unanswered.set(name, world.now() + MANIFEST_RETRY_MS);
+    if (this.#unanswered.size > MAX_UNANSWERED_ORGS) {
+      const oldest = this.#unanswered.keys().next();
+      if (!oldest.done) this.#unanswered.delete(oldest.value);
+    }
+    return false;
+  }
+}
+
+/** Only of statements whose form was checked already. */
+function orgOf({ bytes }: WireStatement): string {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+  return (JSON.parse(text) as { org: string }).org;
+}
