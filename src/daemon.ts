@@ -80,6 +80,8 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       audit: node.audit,
       lint: node.lint,
       feed: node.feed,
+      federation: null,
+      meshEvents: null,
       status: async () => {
         const status = await node.status();
         return { ...status, warnings: allWarnings(loaded, status) };

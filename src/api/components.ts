@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { FactScope } from '../facts/scope.ts';
+import type { FederationService, MeshEventSource } from '../node/federation.ts';
 import type { ApiKeyService, AuditService, GardenService, LintService } from '../node/services.ts';
 import type {
   CommitEvent,
@@ -35,7 +36,7 @@ export interface NodeIdentity {
   readonly peerId: string;
   /** Authority of the organisation. */
   readonly org: string;
-  /** Short form of the node key, for comparing by eye. */
+  /** Of the organisation's key, for comparing by eye. */
   readonly fingerprint: string;
 }
 
@@ -47,6 +48,10 @@ export interface ApiComponents {
   readonly audit: AuditService;
   readonly lint: LintService;
   readonly feed: CommitFeed;
+  /** Null: the mesh is off. */
+  readonly federation: FederationService | null;
+  /** What happens on the mesh; null as above. */
+  readonly meshEvents: MeshEventSource | null;
   status(): Promise<NodeStatus>;
   /** Whether writes work, and the code of why not; cheap, asked by every probe. */
   readiness(): { readonly ready: boolean; readonly code: string | null };

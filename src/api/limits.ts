@@ -91,6 +91,8 @@ export const SSE_DRAIN_MS = 10_000;
 export const SSE_PAGE = 64;
 /** Bytes of them after which the page ends: what a slow reader holds, and every reader has a position of its own. */
 export const SSE_PAGE_BYTES = 256 * 1024;
+/** Events of the mesh that wait for a slow reader; older ones are left out and counted. They are in no log to resume from. */
+export const MAX_WAITING_MESH_EVENTS = 256;
 /** What a client should wait before it reconnects. */
 export const SSE_RETRY_MS = 2_000;
 
@@ -104,6 +106,12 @@ export const IMPORT_CHUNK_BYTES = 4 * 1024 * 1024;
 export const MAX_IMPORT_ERRORS = 100;
 /** An import whose sender pauses for longer is given up. */
 export const IMPORT_IDLE_MS = 60_000;
+
+/**
+ * An answer waits for a reconciliation this long, then says that it goes on: a first one may take minutes, and a connection
+ * on which nothing moves is closed.
+ */
+export const SYNC_WAIT_MS = 60_000;
 
 /** Rows of one audit export (Stigmem's bound). */
 export const MAX_AUDIT_EXPORT = 50_000;

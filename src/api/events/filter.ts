@@ -29,6 +29,15 @@ export function eventFilter(query: z.output<typeof eventQuery>): EventFilter {
   };
 }
 
+/** What is asked for; unsaid, whoever filters commits wants commits alone. */
+export function eventKinds(
+  events: z.output<typeof eventQuery>['events'],
+  filter: EventFilter,
+): { readonly commits: boolean; readonly mesh: boolean } {
+  if (events !== undefined) return { commits: events.includes('commits'), mesh: events.includes('mesh') };
+  return { commits: true, mesh: Object.values(filter).every((term) => term === undefined) };
+}
+
 /** Name and data of one event. */
 export interface WireEvent {
   readonly event: 'fact' | 'resolution';

@@ -1,8 +1,17 @@
+import type { MeshEvent } from '../../node/federation.ts';
 import type { GardenService } from '../../node/services.ts';
 import type { Principal } from '../../policy/principal.ts';
 import type { ApiInit, CommitFeed, Timers } from '../components.ts';
-import { SSE_DRAIN_MS, SSE_HEARTBEAT_MS, SSE_PAGE, SSE_PAGE_BYTES, SSE_RETRY_MS } from '../limits.ts';
+import {
+  MAX_WAITING_MESH_EVENTS,
+  SSE_DRAIN_MS,
+  SSE_HEARTBEAT_MS,
+  SSE_PAGE,
+  SSE_PAGE_BYTES,
+  SSE_RETRY_MS,
+} from '../limits.ts';
 import { type EventFilter, visibleEvent } from './filter.ts';
+import { isMeshVisible, meshEventData } from './mesh.ts';
 
 /** Where the text of a stream goes: a socket, or a test. */
 export interface EventSink {
@@ -28,6 +37,8 @@ export interface EventStreamComponents {
 
 export interface EventStreamInit {
   readonly filter: EventFilter;
+  /** What to follow: commits, what happens on the mesh, or both. */
+  readonly kinds: { readonly commits: boolean; readonly mesh: boolean };
   readonly compatCid: ApiInit['compatCid'];
   /** The principal as of now; undefined once its key is revoked or expired. Asked before commits are shown and at every heartbeat. */
   readonly principal: () => Principal | undefined;
@@ -38,6 +49,7 @@ export interface EventStreamInit {
 /**
  * One follower of the commit feed as server-sent events (WHATWG HTML, section 9.2). It has a position in the log and no
  * queue: a page is read only when the socket has taken everything before, so a slow reader costs the size of one event.
+ * Events of the mesh are in no log: a few of them wait, and they have no id, so that resuming is about commits alone.
  */
 export class EventStream {
   readonly #components: EventStreamComponents;
@@ -48,6 +60,8 @@ export class EventStream {
   #ended: EndReason | undefined;
   #wake: (() => void) | undefined;
   #cancelDrain: (() => void) | undefined;
+  #meshEvents: MeshEvent[] = [];
+  #missed = 0;
 
   constructor(components: EventStreamComponents, init: EventStreamInit, sink: EventSink, who: Principal) {
     this.#components = components;
@@ -80,6 +94,17 @@ export class EventStream {
     return this.#ended ?? 'failed';
   }
 
+  /** Something happened on the mesh. While the reader is behind the oldest make room, and it is told how many. */
+  notice(event: MeshEvent): void {
+    if (!this.#init.kinds.mesh || !isMeshVisible(this.#who) || this.#ended !== undefined) return;
+    if (this.#meshEvents.length >= MAX_WAITING_MESH_EVENTS) {
+      this.#meshEvents.shift();
+      this.#missed += 1;
+    }
+    this.#meshEvents.push(event);
+    this.#signal();
+  }
+
   /** Ends the stream from outside: the daemon stops. */
   stop(): void {
     this.#end('stopping');
@@ -89,8 +114,11 @@ export class EventStream {
     const { feed } = this.#components;
     await this.#write(`retry: ${SSE_RETRY_MS}\n\n${this.#start()}`);
     while (this.#ended === undefined) {
+      if (this.#meshEvents.length > 0) await this.#writeMesh();
       const head = feed.head();
+      if (!this.#init.kinds.commits) this.#position = head;
       if (head <= this.#position) {
+        if (this.#meshEvents.length > 0) continue;
         await this.#pause();
         continue;
       }
@@ -111,6 +139,21 @@ export class EventStream {
       }
       // A log with nothing to show between here and its head (kinds without events) must not be read for ever.
       if (commits.length === 0) this.#position = Math.min(head, this.#position + SSE_PAGE);
+    }
+  }
+
+  /** What waits at this moment; what comes meanwhile has its turn after the commits. */
+  async #writeMesh(): Promise<void> {
+    const events = this.#meshEvents;
+    const missed = this.#missed;
+    this.#meshEvents = [];
+    this.#missed = 0;
+    // The key may have lost its permissions since the events came.
+    if (!this.#isAllowed() || !isMeshVisible(this.#who)) return;
+    if (missed > 0) await this.#write(eventText('mesh.missed', undefined, { count: missed }));
+    for (const event of events) {
+      if (this.#ended !== undefined) return;
+      await this.#write(eventText(event.type, undefined, meshEventData(event)));
     }
   }
 
@@ -183,7 +226,7 @@ export class EventStream {
   }
 }
 
-/** JSON.stringify leaves no line break in the data, so it is one `data` line. */
-function eventText(event: string, id: number, data: object): string {
-  return `event: ${event}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
+/** JSON.stringify leaves no line break in the data, so it is one `data` line. Without an id the reader keeps the last. */
+function eventText(event: string, id: number | undefined, data: object): string {
+  return `event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
 }

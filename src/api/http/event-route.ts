@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { ANONYMOUS } from '../../policy/principal.ts';
 import { ApiError } from '../errors.ts';
-import { eventFilter } from '../events/filter.ts';
+import { eventFilter, eventKinds } from '../events/filter.ts';
 import { type EventSink, EventStream } from '../events/stream.ts';
 import { STOP_NOTICE_MS } from '../limits.ts';
 import type { ApiMetrics } from '../metrics.ts';
@@ -25,6 +25,9 @@ export class EventStreams {
   constructor(context: ApiContext, metrics: ApiMetrics) {
     this.#context = context;
     this.#metrics = metrics;
+    context.components.meshEvents?.on((event) => {
+      for (const stream of this.#open) stream.notice(event);
+    });
   }
 
   get size(): number {
@@ -40,6 +43,7 @@ export class EventStreams {
     const { components, init } = this.#context;
     const checked = validate(eventQuery, fromStrings(eventQuery, query), { place: 'query', scopeSentence: true });
     const filter = eventFilter(checked);
+    const kinds = eventKinds(checked.events, filter);
     if (this.#open.size >= init.sseClients) {
       throw new ApiError(
         'too_many_clients',
@@ -53,7 +57,7 @@ export class EventStreams {
     return async (response) => {
       const stream = new EventStream(
         components,
-        { filter, compatCid: init.compatCid, principal, after: lastEventId ?? checked.after },
+        { filter, kinds, compatCid: init.compatCid, principal, after: lastEventId ?? checked.after },
         responseSink(response),
         who,
       );

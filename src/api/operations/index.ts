@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MESH_EVENT_NAMES } from '../events/mesh.ts';
 import { SSE_HEARTBEAT_MS } from '../limits.ts';
 import { scope, text } from '../schema/facts.ts';
 import { auditOperations, auditStreams } from './audit.ts';
@@ -7,8 +8,11 @@ import { factOperations } from './facts.ts';
 import { gardenOperations } from './gardens.ts';
 import { keyOperations } from './keys.ts';
 import { lintOperations } from './lint.ts';
+import { meshOperations } from './mesh.ts';
 import { nodeOperations } from './node.ts';
 import type { Endpoint, ServerEndpoint } from './operation.ts';
+import { orgOperations } from './org.ts';
+import { peerOperations } from './peers.ts';
 import { exportEndpoint, importEndpoint } from './transfer.ts';
 
 export const eventQuery = z.object({
@@ -17,6 +21,12 @@ export const eventQuery = z.object({
   relation_prefix: text.optional(),
   scope: scope.optional(),
   source: text.optional(),
+  events: z
+    .array(z.enum(['commits', 'mesh']))
+    .min(1)
+    .max(2)
+    .optional()
+    .describe('What to follow, comma separated. Default: both, with a filter above commits alone'),
   after: text.optional().describe('Local sequence number; only later commits. The header Last-Event-ID goes before it'),
 });
 
@@ -30,8 +40,10 @@ export const eventsEndpoint = server({
   method: 'GET',
   path: '/v1/events',
   tag: 'events',
-  summary: 'Follow commits as server-sent events',
-  description: `Events \`fact\`, \`resolution\` and \`reset\`; a heartbeat every ${SSE_HEARTBEAT_MS / 1000} s.`,
+  summary: 'Follow commits, and what happens on the mesh, as server-sent events',
+  description:
+    `Events \`fact\`, \`resolution\` and \`reset\`; with the permission federate or admin also ` +
+    `${MESH_EVENT_NAMES.map((name) => `\`${name}\``).join(', ')}. A heartbeat every ${SSE_HEARTBEAT_MS / 1000} s.`,
   access: ['read'],
   rate: 'read',
   produces: 'text/event-stream',
@@ -82,6 +94,9 @@ export const endpoints: readonly Endpoint[] = [
   ...auditOperations,
   ...auditStreams,
   ...nodeOperations,
+  ...peerOperations,
+  ...meshOperations,
+  ...orgOperations,
   exportEndpoint,
   importEndpoint,
   eventsEndpoint,

@@ -1,12 +1,25 @@
 import { formatInstant } from '../../facts/index.ts';
+import { publicKeyFromPeerId } from '../../identity/node-key.ts';
+import type { FederationService } from '../../node/federation.ts';
 import type { ApiInit } from '../components.ts';
 import * as schema from '../schema/records.ts';
+import { meshStatusOf } from '../wire-federation.ts';
 import { type Operation, operation } from './operation.ts';
 
 /** Prefixes with a meaning of their own; `garden:` announces memory gardens. */
 const NAMESPACES = ['stigmem:', 'rel:', 'memory:', 'intent:', 'roadmap:', 'preference:', 'garden:'];
 
 const authMode = (init: ApiInit) => (init.authRequired ? ('required' as const) : ('none' as const));
+
+/** What Stigmem's nodes say of themselves when they federate. The version is ours: theirs stands for facts over HTTP. */
+function meshMembers(peerId: string, federation: FederationService) {
+  return {
+    addrs: [...federation.status().addrs],
+    federation_pubkey: Buffer.from(publicKeyFromPeerId(peerId)).toString('base64url'),
+    federation_version: 'stigmesh/1',
+    federation_endpoints: { peers: '/v1/federation/peers', facts: null, push: null },
+  };
+}
 
 const nodeStatus = operation({
   name: 'node.status',
@@ -23,6 +36,7 @@ const nodeStatus = operation({
   async handler({ components, init, runtime }) {
     const status = await components.status();
     const { ready, code, reason } = status.readiness;
+    const mesh = meshStatusOf(components);
     return {
       body: {
         status: ready ? ('ok' as const) : ('unavailable' as const),
@@ -55,7 +69,8 @@ const nodeStatus = operation({
         gardens: status.gardens,
         api_keys: status.apiKeys,
         auth: authMode(init),
-        warnings: [...status.warnings],
+        mesh,
+        warnings: [...new Set([...status.warnings, ...mesh.warnings])],
       },
     };
   },
@@ -82,7 +97,7 @@ const wellKnown = operation({
         node_id: peerId,
         node_url: runtime.url(),
         auth: authMode(init),
-        federation: 'disabled' as const,
+        federation: components.federation === null ? ('disabled' as const) : ('enabled' as const),
         source_attestation: 'off' as const,
         namespaces: NAMESPACES,
         spec: `${runtime.url()}/docs`,
@@ -90,6 +105,7 @@ const wellKnown = operation({
         peer_id: peerId,
         org,
         fingerprint,
+        ...(components.federation === null ? {} : meshMembers(peerId, components.federation)),
         software: { name: 'stigmesh', version: init.version },
       },
     };

@@ -67,7 +67,7 @@ export interface StreamAnswer {
 interface EndpointBase {
   /** operationId; for operations with `rpc` also the JSON-RPC method. */
   readonly name: string;
-  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** `{name}` is one segment, `{name*}` the rest of the path. */
   readonly path: string;
   readonly status: number;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { GARDEN_ROLES, LINT_CHECKS } from '../../node/services.ts';
 import { PERMISSIONS } from '../../policy/principal.ts';
 import { cursor, instant, nullableText, scope, text } from './facts.ts';
+import { meshStatus } from './federation.ts';
 import { named } from './names.ts';
 
 /** Shapes of this node's own records: gardens, keys, audit, lint, status. */
@@ -228,7 +229,8 @@ export const nodeStatus = named(
     gardens: z.int().describe('Deleted ones included'),
     api_keys: z.int().describe('Neither revoked nor expired'),
     auth: z.enum(['none', 'required']),
-    warnings: z.array(z.string()),
+    mesh: meshStatus,
+    warnings: z.array(z.string()).describe('Of the node and of the mesh'),
   }),
 );
 
@@ -246,7 +248,14 @@ export const wellKnown = named(
     cors: z.object({ dev_localhost: z.boolean(), configured: z.boolean() }),
     peer_id: z.string(),
     org: z.string(),
-    fingerprint: z.string(),
+    fingerprint: z.string().describe('Of the organisation’s key'),
+    addrs: z.array(z.string()).optional().describe('Multiaddrs of the mesh; while it is on'),
+    federation_pubkey: z.string().optional().describe('Ed25519 key of this node, base64url; while the mesh is on'),
+    federation_version: z.string().optional(),
+    federation_endpoints: z
+      .object({ peers: z.string(), facts: z.null(), push: z.null() })
+      .optional()
+      .describe('Facts travel over libp2p, not over HTTP'),
     software: z.object({ name: z.string(), version: z.string() }),
   }),
 );

@@ -120,6 +120,8 @@ export function components(fakes: FakeServices = {}): ApiComponents {
     audit: service('audit', fakes.audit ?? {}),
     lint: service('lint', fakes.lint ?? {}),
     feed: new FakeFeed(),
+    federation: null,
+    meshEvents: null,
     status: () => Promise.reject(new Error('status was not expected')),
     readiness: () => ({ ready: true, code: null }),
     exportStatements: () => {
