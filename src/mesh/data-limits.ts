@@ -74,3 +74,18 @@ export const RELAY_DELAY_MS = 50;
 /** Statements that wait for that; what comes beyond is left to reconciliation. */
 export const MAX_RELAYS = 4_096;
 export const MAX_RELAY_BYTES = 4 * 1024 * 1024;
+
+/** Statements one fetch asks for. */
+export const MAX_FETCH_DIGESTS = 64;
+/** Bytes at which a block of an answer is sent. */
+export const FETCH_BLOCK_BYTES = 128 * 1024;
+/** Beat at which answers to fetches leave, ms: longer than it takes to read what is asked for. */
+export const FETCH_ANSWER_GRID_MS = 20;
+/** Time in which a fetch has to end, ms: 64 statements of the longest at 300 kB/s. */
+export const FETCH_TIMEOUT_MS = 30_000;
+/** Digests a peer said it has, waiting to be looked up and fetched, a peer; beyond it reconciliation brings them. */
+export const MAX_WANTED = 4_096;
+/** Digests being fetched, over all peers. */
+export const MAX_ASKED = 16_384;
+/** Pause before what a peer offers is fetched, ms: whoever made it may be sending it already. */
+export const WANT_DELAY_MS = 25;

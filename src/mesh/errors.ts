@@ -12,6 +12,7 @@ export type MeshErrorCode =
   | 'frame_too_large'
   | 'malformed_frame'
   | 'protocol_violation'
+  | 'unrequested'
   | 'too_many_listeners'
   | 'timeout';
 
@@ -33,6 +34,18 @@ export function isMeshError(error: unknown, code: MeshErrorCode): error is MeshE
   return error instanceof MeshError && error.code === code;
 }
 
+const PEERS_FAULT: readonly MeshErrorCode[] = [
+  'malformed_frame',
+  'protocol_violation',
+  'unrequested',
+  'frame_too_large',
+];
+
+/** Whether an honest peer would not have caused this error while we read from it. */
+export function isPeersFault(error: unknown): error is MeshError {
+  return error instanceof MeshError && PEERS_FAULT.includes(error.code);
+}
+
 /** A frame above what its protocol allows: sent by us, or announced by the other side's length prefix. */
 export function frameTooLarge(bytes: number, max: number): MeshError {
   const hint = 'split it; whoever announces more than the protocol allows is not served';
@@ -47,6 +60,11 @@ export function malformedFrame(why: string): MeshError {
 /** A frame that its protocol does not allow here, or not so often. */
 export function protocolViolation(why: string): MeshError {
   return new MeshError('protocol_violation', `against its protocol: ${why}`, "see the protocol's README");
+}
+
+/** An answer to something that was not asked. */
+export function unrequested(what: string): MeshError {
+  return new MeshError('unrequested', `not asked for: ${what}`, 'the peer is at fault; ask another one');
 }
 
 /** A stream that the other side or the network ended. */
