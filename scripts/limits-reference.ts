@@ -11,6 +11,7 @@ export const LIMIT_MODULES = {
   'src/facts/limits.ts': 'A statement',
   'src/config/limits.ts': 'The configuration',
   'src/identity/limits.ts': 'Private keys and names',
+  'src/sync/limits.ts': 'Reconciliation',
   'src/mesh/limits.ts': 'The mesh',
 } as const;
 export type LimitModule = keyof typeof LIMIT_MODULES;
@@ -18,6 +19,8 @@ export type LimitModule = keyof typeof LIMIT_MODULES;
 /** It paces work and refuses nothing. */
 const PACE = 'paces work, refuses nothing';
 const SHORT_PAGE = 'a short page with a cursor';
+/** The session keeps what it has moved, and says so; the next one goes on. */
+const LATER = 'the rest is left to a later session (`truncated`)';
 const AT_START = '`config_invalid_value` at start';
 
 export const LIMITS_SEEN: { readonly [M in LimitModule]: Readonly<Record<string, string>> } = {
@@ -167,5 +170,36 @@ export const LIMITS_SEEN: { readonly [M in LimitModule]: Readonly<Record<string,
     SEND_BUFFER_BYTES: PACE,
     GRAYLIST_SCORE: 'what the peer gossips is not looked at',
     MAX_FOUND_PEERS: 'further peers are not named',
+  },
+  'src/sync/limits.ts': {
+    FAN_OUT: PACE,
+    MAX_LEAF_IDS: '`frame_malformed`',
+    LEAF_TARGET: PACE,
+    MAX_OPENING_RANGES: PACE,
+    MAX_FRAME_BYTES: '`frame_too_large`',
+    MAX_TURN_RANGES: '`too_many_ranges`; own ones wait for the next turn',
+    MAX_TURN_IDS: '`too_many_ids`; own ones wait for the next turn',
+    TURN_STATEMENT_BYTES: PACE,
+    MAX_PENDING_RANGES: LATER,
+    MAX_PENDING_SENDS: LATER,
+    MAX_EXCLUDED_IDS: LATER,
+    MAX_OUTSTANDING_WANTS: LATER,
+    MAX_SESSION_SETS: '`too_many_sets`',
+    MAX_SET_NAME_BYTES: '`frame_malformed`',
+    MAX_REASON_CHARACTERS: '`frame_malformed`',
+    LOAD_BATCH: PACE,
+    WORK_PER_STEP: PACE,
+    MAX_ROUNDS: '`budget_rounds`',
+    MAX_SESSION_FRAMES: '`budget_frames`',
+    MAX_SESSION_STATEMENT_BYTES: '`quota_exceeded`; own ones are left to a later session (`truncated`)',
+    MAX_SESSION_BYTES: '`budget_bytes`; own ones are left to a later session (`truncated`)',
+    MAX_SESSION_IDS: '`too_many_ids`; own ones are left to a later session (`truncated`)',
+    MAX_SESSION_WORK: '`budget_work`',
+    MAX_SESSION_CPU_MS: '`budget_cpu`',
+    MAX_SESSION_MS: '`budget_time`',
+    BLOCK_ITEMS: PACE,
+    GROUP_BLOCKS: PACE,
+    FIRST_BLOCK_ITEMS: PACE,
+    LOAD_SLICE: PACE,
   },
 };

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { limitRows, metricRows, operationsPage, PAGES } from '../../../scripts/generate-operations-docs.ts';
 import { LIMIT_MODULES, LIMITS_SEEN, type LimitModule } from '../../../scripts/limits-reference.ts';
 import { ERRORS } from '../../../src/api/errors.ts';
+import { SYNC_REASONS } from '../../../src/sync/errors.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const SRC = join(ROOT, 'src');
@@ -94,7 +95,8 @@ describe('operations: limits', () => {
     for (const [module, limits] of Object.entries(LIMITS_SEEN)) {
       for (const [limit, seen] of Object.entries(limits)) {
         for (const [, token] of seen.matchAll(/`([a-z_]+)`/g)) {
-          const isKnown = Object.hasOwn(ERRORS, token!) || metrics.has(token!) || startCodes.includes(`'${token}'`);
+          const isCode = Object.hasOwn(ERRORS, token!) || Object.hasOwn(SYNC_REASONS, token!);
+          const isKnown = isCode || metrics.has(token!) || startCodes.includes(`'${token}'`);
           assert.ok(isKnown, `${module} ${limit}: ${token} is neither a code nor a metric`);
         }
       }
