@@ -27,7 +27,7 @@ import {
   isUtcText,
   Members,
   type SignedForm,
-  signJson,
+  withSignature,
 } from './signed-json.ts';
 
 /** What may be shared with a peer: `local` never. */
@@ -105,7 +105,7 @@ export function signDeclaration(init: DeclarationInit, nodeKey: KeyObject): Peer
     signed_at: formatInstant(now),
     ...(expiresAt === null ? {} : { expires_at: formatInstant(expiresAt) }),
   };
-  return decodeDeclaration({ ...unsigned, signature: signJson(DECLARATION_FORM.domain, unsigned, nodeKey) });
+  return decodeDeclaration(withSignature(DECLARATION_FORM, unsigned, nodeKey));
 }
 
 /** What a declaration must say on this connection. */

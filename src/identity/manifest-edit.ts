@@ -12,7 +12,7 @@ import {
   ROTATION_DOMAIN,
 } from './manifest.ts';
 import { rawPublicKey } from './node-key.ts';
-import { byCodeUnit, signJson } from './signed-json.ts';
+import { byCodeUnit, signJson, withSignature } from './signed-json.ts';
 
 /** With what and when a manifest is signed. */
 export interface ManifestSigning {
@@ -157,7 +157,7 @@ function signed(content: Content, { orgKey, now, lifeMs = MANIFEST_LIFE_MS }: Ma
     expires_at: formatInstant(now + lifeMs),
     nodes: content.nodes.toSorted((a, b) => byCodeUnit(a.peer_id, b.peer_id)),
   };
-  return decodeManifest({ ...unsigned, signature: signJson(MANIFEST_FORM.domain, unsigned, orgKey) });
+  return decodeManifest(withSignature(MANIFEST_FORM, unsigned, orgKey));
 }
 
 function nodeEntry(authority: string, { peerId, namespaces = [authority] }: ManifestNodeInit): ManifestNode {

@@ -39,6 +39,15 @@ export function signJson(domain: string, value: JsonObject, key: KeyObject): str
   return sign(null, signedJsonMessage(domain, value), key).toString('base64url');
 }
 
+/** A form with its signature. @throws IdentityError the form's `malformed` for what JSON cannot say */
+export function withSignature(form: SignedForm, unsigned: JsonObject, key: KeyObject): JsonObject {
+  try {
+    return { ...unsigned, signature: signJson(form.domain, unsigned, key) };
+  } catch (cause) {
+    throw notJson(form, cause);
+  }
+}
+
 /** Checks the member `signature` off the event loop. @param key 32 bytes */
 export function isSignedBy(domain: string, value: JsonObject & { readonly signature: string }, key: Uint8Array) {
   const signature = Buffer.from(value.signature, 'base64url');
@@ -64,10 +73,15 @@ export function decodeSigned(input: Uint8Array | JsonValue, form: SignedForm): J
     const value = decodeCanonical(bytes, form.maxBytes);
     if (isObject(value)) return value;
   } catch (cause) {
-    if (!(cause instanceof FactError)) throw cause;
-    throw malformed(form, undefined, `is not RFC 8785 JSON: ${cause.message}`, cause);
+    throw notJson(form, cause);
   }
   throw malformed(form, undefined, 'is not an object');
+}
+
+function notJson(form: SignedForm, cause: unknown): unknown {
+  return cause instanceof FactError
+    ? malformed(form, undefined, `is not RFC 8785 JSON: ${cause.message}`, cause)
+    : cause;
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {
