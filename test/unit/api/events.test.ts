@@ -1,65 +1,10 @@
 import assert from 'node:assert/strict';
 import { eventFilter, visibleEvent } from '../../../src/api/events/filter.ts';
-import { type EventSink, EventStream, type EventStreamInit } from '../../../src/api/events/stream.ts';
+import { EventStream, type EventStreamInit } from '../../../src/api/events/stream.ts';
 import { SSE_DRAIN_MS, SSE_HEARTBEAT_MS, SSE_PAGE } from '../../../src/api/limits.ts';
 import type { ResolutionStatement, Statement } from '../../../src/facts/index.ts';
+import { FakeSink, NO_FILTER } from './fake-sink.ts';
 import { FakeFeed, FakeTimers, factView, principal, settle } from './fakes.ts';
-
-/** A reader that takes what it is told to take. */
-class FakeSink implements EventSink {
-  text = '';
-  ended = false;
-  destroyed = false;
-  stuck = false;
-  written = 0;
-  #drain: (() => void)[] = [];
-  #close: (() => void)[] = [];
-
-  write(text: string): boolean {
-    this.written += text.length;
-    this.text += text;
-    return !this.stuck;
-  }
-  onDrain(run: () => void): void {
-    this.#drain.push(run);
-  }
-  onClose(run: () => void): void {
-    this.#close.push(run);
-  }
-  end(): void {
-    this.ended = true;
-  }
-  destroy(): void {
-    this.destroyed = true;
-  }
-  drain(): void {
-    this.stuck = false;
-    for (const run of this.#drain) run();
-  }
-  close(): void {
-    for (const run of this.#close) run();
-  }
-
-  /** What a browser would dispatch: event, id, data. */
-  get events(): { event: string; id: number; data: Record<string, unknown> }[] {
-    return [...this.text.matchAll(/event: (\w+)\nid: (\d+)\ndata: (.*)\n\n/g)].map(([, event, id, data]) => ({
-      event: event!,
-      id: Number(id),
-      data: JSON.parse(data!) as Record<string, unknown>,
-    }));
-  }
-  get ids(): number[] {
-    return this.events.map(({ id }) => id);
-  }
-}
-
-const NO_FILTER = {
-  entity: undefined,
-  relation: undefined,
-  relationPrefix: undefined,
-  scope: undefined,
-  source: undefined,
-};
 
 describe('event stream', () => {
   let feed: FakeFeed;
@@ -75,7 +20,14 @@ describe('event stream', () => {
     const who = principal(['read']);
     const stream = new EventStream(
       { feed, timers, gardens },
-      { filter: NO_FILTER, compatCid: 'rfc8785', principal: () => who, after: undefined, ...init },
+      {
+        filter: NO_FILTER,
+        kinds: { commits: true, mesh: false },
+        compatCid: 'rfc8785',
+        principal: () => who,
+        after: undefined,
+        ...init,
+      },
       sink,
       who,
     );
@@ -137,7 +89,13 @@ describe('event stream', () => {
     const garden = 'stigmem://acme.example/garden/secret';
     const stream = new EventStream(
       { feed, timers, gardens: { mayRead: (_who, uri) => uri !== garden } },
-      { filter: NO_FILTER, compatCid: 'rfc8785', principal: () => who, after: '0' },
+      {
+        filter: NO_FILTER,
+        kinds: { commits: true, mesh: false },
+        compatCid: 'rfc8785',
+        principal: () => who,
+        after: '0',
+      },
       sink,
       who,
     );

@@ -429,7 +429,7 @@ describe('facts over HTTP', () => {
         if (method !== 'HEAD') assert.equal(answer.json.detail, 'Method Not Allowed');
       }
     }
-    for (const path of ['/v1/recall', '/v1/federation/peers', '/v2/facts', '/v1/facts//x', '/V1/facts']) {
+    for (const path of ['/v1/recall', '/v1/federation/facts', '/v2/facts', '/v1/facts//x', '/V1/facts']) {
       const answer = await send({ path });
       assert.deepEqual([answer.status, answer.json.detail], [404, 'Not Found'], path);
     }
