@@ -89,3 +89,32 @@ export const MAX_WANTED = 4_096;
 export const MAX_ASKED = 16_384;
 /** Pause before what a peer offers is fetched, ms: whoever made it may be sending it already. */
 export const WANT_DELAY_MS = 25;
+
+/** Age from which a statement counts in heads, ms: what is younger may be on its way by push or gossip. */
+export const HEADS_SETTLE_MS = 5_000;
+/** Interval at which each peer is told what is held here, ms. */
+export const HEADS_INTERVAL_MS = 15_000;
+/** Shortest time between two heads of one peer that are compared, ms. */
+export const HEADS_MIN_MS = 1_000;
+/** Sets looked at between two turns of the event loop for heads: about 3 ms when all of them just changed. */
+export const HEADS_SLICE_SETS = 64;
+
+/** Sets that a peer may be the first to name in one session. */
+export const MAX_NAMED_SETS = 1_024;
+/** Time a session gets beyond its own deadline to say so, ms. */
+export const SYNC_DEADLINE_GRACE_MS = 5_000;
+/** Sessions that we opened, and that peers opened, at a time: each may hold a few MiB. */
+export const MAX_OWN_SESSIONS = 8;
+export const MAX_INBOUND_SESSIONS = 32;
+/** Statements refused from one peer in sessions that are not asked for again. */
+export const MAX_REFUSED_DIGESTS = 8_192;
+/** Time for which they are not, ms: when they may be accepted later, and when not. */
+export const REFUSED_RETRY_MS = 5 * 60_000;
+export const REFUSED_FINAL_MS = 24 * 60 * 60_000;
+/** Pause after a session that failed, ms: the first, and the longest. */
+export const SYNC_BACKOFF_MS = 5_000;
+export const SYNC_BACKOFF_MAX_MS = 10 * 60_000;
+/** Pause before a session that reached a limit is continued, ms: others get their turn. */
+export const SYNC_CONTINUE_MS = 200;
+/** Time in which a session of the peer that crossed with ours arrives, ms. */
+export const CROSSED_OPEN_MS = 2_000;
