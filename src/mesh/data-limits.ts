@@ -118,3 +118,5 @@ export const SYNC_BACKOFF_MAX_MS = 10 * 60_000;
 export const SYNC_CONTINUE_MS = 200;
 /** Time in which a session of the peer that crossed with ours arrives, ms. */
 export const CROSSED_OPEN_MS = 2_000;
+/** Sessions on demand that found sets changing under them before the demand counts as met. */
+export const MAX_CHANGED_SESSIONS = 4;

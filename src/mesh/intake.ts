@@ -71,6 +71,24 @@ export class Intake {
     signal?: AbortSignal,
   ): Promise<InboundOutcome[]> {
     const outcomes = await this.#admit(peerId, via, statements, signal);
+    await this.#learnAndRetry(peerId, via, statements, outcomes, signal);
+    this.#settle(peerId, outcomes);
+    return outcomes;
+  }
+
+  /** Admits the manifest that a peer gave when it was asked for one. @throws as {@link admit} */
+  async admitManifest(peerId: string, statement: WireStatement, signal?: AbortSignal): Promise<void> {
+    this.#settle(peerId, await this.#admit(peerId, 'fetch', [statement], signal));
+  }
+
+  /** Tries those again whose manifest was missing, once the peer gave it. */
+  async #learnAndRetry(
+    peerId: string,
+    via: Via,
+    statements: readonly WireStatement[],
+    outcomes: InboundOutcome[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const orgs = new Map<string, number[]>();
     for (const [at, outcome] of outcomes.entries()) {
       if (outcome.status !== 'refused' || outcome.code !== 'unknown_org') continue;
@@ -87,8 +105,6 @@ export class Intake {
       );
       for (const [i, at] of places.entries()) outcomes[at] = again[i]!;
     }
-    this.#settle(peerId, outcomes);
-    return outcomes;
   }
 
   async #admit(

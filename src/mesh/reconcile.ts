@@ -3,6 +3,7 @@ import type { SetsService } from '../node/mesh-services.ts';
 import { ownSessionSurvives, type SyncResult } from '../sync/index.ts';
 import {
   CROSSED_OPEN_MS,
+  MAX_CHANGED_SESSIONS,
   MAX_INBOUND_SESSIONS,
   MAX_OWN_SESSIONS,
   MAX_REFUSED_DIGESTS,
@@ -149,7 +150,7 @@ export class Reconciler {
    */
   async sync(peerId: string, signal?: AbortSignal): Promise<void> {
     const { world } = this.#components;
-    for (;;) {
+    for (let changes = 0; ; ) {
       const peer = this.#peers.get(peerId);
       if (!peer) throw syncFailed('the peer is not connected and active', "see 'stigmesh peers'");
       if (!this.#components.sets.isReady) {
@@ -160,8 +161,12 @@ export class Reconciler {
       const result = await session.done;
       if (signal?.aborted) throw syncFailed('it was given up', 'it goes on in the background');
       if (result?.outcome === 'converged') return;
-      if (result?.outcome === 'progress' && (CONTINUES.has(result.reason ?? '') || result.reason === 'changed'))
-        continue;
+      if (result?.outcome === 'progress') {
+        if (CONTINUES.has(result.reason ?? '')) continue;
+        // Somebody writes all the time: what was there at the beginning is there by now.
+        if (result.reason === 'changed' && ++changes < MAX_CHANGED_SESSIONS) continue;
+        if (result.reason === 'changed') return;
+      }
       if (session.isOwn && !peer.session && isCrossed(result)) await delay(world, CROSSED_OPEN_MS, signal);
       // Both opened at once: the other session is as good.
       if (peer.session && peer.session !== session) continue;
@@ -249,9 +254,10 @@ export class Reconciler {
     try {
       const stream = await open();
       const result = await driveSession(this.#components, { role, refused, notShared, refusalMs, signal }, stream);
-      if (peer.gone.signal.aborted) return result;
+      // Ended from here, for another session or other terms: no outcome of its own.
+      if (signal.aborted && result.reason === 'stopped') return result;
       for (const name of result.notShared) notShared.add(name);
-      if (!(signal.aborted && result.reason === 'stopped')) this.#settle(peer, result);
+      this.#settle(peer, result);
       onFinished(peerId, result, this.#elapsed() - startedAt);
       return result;
     } catch (error) {
