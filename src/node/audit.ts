@@ -19,7 +19,7 @@ interface StoredAudit {
   readonly who: string;
   /** Id of the API key. */
   readonly key?: string;
-  /** Statement digest, hex. */
+  /** Statement digest, base64url. */
   readonly fact?: string;
   readonly source?: string;
   readonly detail?: JsonObject;
@@ -42,7 +42,7 @@ export function encodeAudit(event: AuditEvent, seq: number, at: number, indexByF
     at,
     who: who.entity,
     ...(who.keyId === null ? {} : { key: who.keyId }),
-    ...(fact === undefined ? {} : { fact: Buffer.from(fact).toString('hex') }),
+    ...(fact === undefined ? {} : { fact: Buffer.from(fact).toString('base64url') }),
     ...(source === undefined ? {} : { source }),
     ...(detail === undefined ? {} : { detail }),
   };
@@ -59,7 +59,7 @@ function decodeAudit(seq: number, value: Buffer): AuditEntry {
     ts: formatInstant(at),
     principal: who,
     keyId: key ?? null,
-    factId: fact === undefined ? null : cidText(Buffer.from(fact, 'hex')),
+    factId: fact === undefined ? null : cidText(Buffer.from(fact, 'base64url')),
     source: source ?? who,
     detail: detail ?? null,
   };
