@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { formatHlc, type Hlc } from '../../src/facts/index.ts';
+import { formatHlc, type Hlc, isHlc } from '../../src/facts/index.ts';
 import {
   type Delivery,
   SetIndex,
@@ -75,7 +75,13 @@ export class SyncSide {
     for (const { bytes, signature } of statements) {
       const [set, hlc] = Buffer.from(bytes).toString().split(' ') as [string, Hlc];
       const statement = { set, hlc, bytes, signature, digest: createHash('sha256').update(bytes).digest() };
-      if (this.refused.has(hex(statement.digest))) delivery.refused += 1;
+      if (
+        !isHlc(hlc) ||
+        !this.indexes.has(set) ||
+        Buffer.compare(signature, Buffer.alloc(64, statement.digest)) !== 0
+      ) {
+        delivery.refused += 1;
+      } else if (this.refused.has(hex(statement.digest))) delivery.refused += 1;
       else if (this.index(set).has(hlc, statement.digest)) delivery.known += 1;
       else {
         this.add(statement);
