@@ -45,7 +45,29 @@ export function withoutPeerId(text: string): string {
 
 /** How far inside a multiaddr leads; of a name, as far as its spelling tells. Everything this mesh does not dial: never. */
 export function reachOf(text: string): Reach {
-  return parse(text) === undefined ? 'never' : reachOfClass(classifyAddr(text));
+  const address = parse(text);
+  if (address === undefined) return 'never';
+  if (isName(address) && /(?:^|\.)localhost$/i.test(address.host)) return 'loopback';
+  return reachOfClass(classifyAddr(text));
+}
+
+/** How far inside the furthest of these leads that is no name: where names lead, may change. */
+export function furthest(addrs: readonly string[]): Reach {
+  const reaches = addrs.filter((text) => !/^\/dns/.test(text)).map(reachOf);
+  return reaches.reduce<Reach>((far, one) => (one !== 'never' && isWithin(far, one) ? one : far), 'public');
+}
+
+/**
+ * How far inside each address of a peer on record may lead when it is dialled. The record holds what our operator gave or
+ * confirmed, and of what the peer claimed only the plausible: a literal address may lead where it says. A name may lead as
+ * far as its spelling or any literal address beside it.
+ */
+export function allowedOnRecord(addrs: readonly string[]): (text: string) => Reach {
+  const beside = furthest(addrs);
+  return (text) => {
+    const spelled = reachOf(text);
+    return isWithin(spelled, beside) ? beside : spelled;
+  };
 }
 
 /** Whether somewhere `reach` inside may be dialled for who may send us as far as `allowed`. */
@@ -88,13 +110,17 @@ export interface Dialable {
  * Turns addresses into literal ones that lead no further inside than allowed. Names are resolved here and now, so that
  * what was looked at is what is dialled: a name may answer otherwise the next time.
  */
-export async function dialable(addrs: readonly string[], allowed: Reach, resolve: ResolveName): Promise<Dialable> {
+export async function dialable(
+  addrs: readonly string[],
+  allowed: (text: string) => Reach,
+  resolve: ResolveName,
+): Promise<Dialable> {
   const good = new Set<string>();
   const refused = new Set<string>();
   const all = await Promise.all(addrs.map((text) => literals(text, resolve)));
   for (const [at, found] of all.entries()) {
     for (const { text, reach } of found) {
-      if (isWithin(reach, allowed)) good.add(text);
+      if (isWithin(reach, allowed(addrs[at]!))) good.add(text);
       else refused.add(addrs[at]!);
     }
   }

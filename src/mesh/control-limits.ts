@@ -9,3 +9,38 @@ export const MAX_DECLARE_FRAME = 64 * 1024;
 export const MAX_DECLARE_STREAMS = 3;
 /** Time for each frame of a declare exchange, ms: the other side signs and writes one record in between. */
 export const DECLARE_IDLE_MS = 5_000;
+
+/** Pauses between attempts to reach a declared peer, ms: from the first, doubling, to the longest; it never gives up. */
+export const RECONNECT_FIRST_MS = 3_000;
+export const RECONNECT_LONGEST_MS = 10 * 60_000;
+/** Dials under way at a time: a thousand dead peers are tried once in ten minutes, and no burst looks like a scan. */
+export const MAX_PARALLEL_DIALS = 16;
+/** Found addresses of one peer remembered for the next dial, beside those on record. */
+export const MAX_FOUND_ADDRESSES = 16;
+
+/** Time from a connection to being active, ms; whoever is declared and does not get there is disconnected and tried again. */
+export const ACTIVE_DEADLINE_MS = 15_000;
+/** Time that a peer which dialled us gets to declare itself, ms, before we do: both may think that the other one dialled. */
+export const DECLARE_WAIT_MS = 2_000;
+/** Grace of a stranger that dialled us, ms: enough to declare itself, and to be noted down. */
+export const STRANGER_GRACE_MS = 1_000;
+/** Grace of a stranger that we were made to dial, ms: what asked for it (a search for peers) takes a few seconds. */
+export const OUTBOUND_STRANGER_GRACE_MS = 10_000;
+/** Strangers remembered that connected and have said nothing yet; the oldest makes room. */
+export const MAX_STRANGERS = 256;
+/** Declare streams a minute that all strangers together get, and at once: each costs four signature checks and a write. */
+export const STRANGER_DECLARES_PER_MINUTE = 60;
+export const STRANGER_DECLARES_BURST = 30;
+/** Declare streams a minute that one declared peer gets, and at once: terms change by hand. */
+export const PEER_DECLARES_PER_MINUTE = 60;
+export const PEER_DECLARES_BURST = 20;
+/** Peers whose declare streams are counted: all that can be declared. */
+export const MAX_COUNTED_DECLARERS = 1_024;
+/** Time after a change of terms in which a peer may still act on the old ones in good faith, ms. */
+export const SETTLING_MS = 5_000;
+/** Exchanges under way when everybody is told of a new manifest at once. */
+export const MAX_PARALLEL_DECLARES = 32;
+/** Bans remembered; the first that was made goes first. */
+export const MAX_BANS = 1_024;
+/** Longest time a timer is set to, ms: setTimeout takes 2^31 - 1; what is due later is looked at again then. */
+export const LONGEST_TIMER_MS = 24 * 60 * 60_000;
