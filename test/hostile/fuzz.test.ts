@@ -38,7 +38,7 @@ interface Request {
 }
 
 /** Statuses of 5xx that are answers and not failures. */
-const ALLOWED_5XX = new Set([503, 507]);
+const ALLOWED_5XX = new Set([503, 504, 507]);
 /** Refusals that any request can meet, whatever its endpoint says. */
 const ANYWHERE: readonly ErrorCode[] = [
   'malformed_request',
@@ -72,7 +72,9 @@ class Requests {
       'rpc',
       'node.import',
     ];
-    const seldom = ['node.export', 'node.openapi', 'audit.export', 'node.metrics'];
+    // The last three wait for the network.
+    const network = ['peer.discover', 'mesh.join', 'mesh.sync'];
+    const seldom = ['node.export', 'node.openapi', 'audit.export', 'node.metrics', ...network];
     this.#weighted = endpoints.flatMap((endpoint) =>
       Array(often.includes(endpoint.name) ? 12 : seldom.includes(endpoint.name) ? 1 : 4).fill(endpoint),
     );
@@ -354,6 +356,19 @@ describe('hostile: fuzz', function () {
         break;
       case 'lint.run':
         known.note('job_id', body.job_id);
+        break;
+      case 'peer.register':
+        known.note('peer_id', body.peer_id);
+        known.note('pubkey_fingerprint', body.fingerprint);
+        break;
+      case 'invite.create':
+        known.note('invite', body.invite);
+        known.note('invite_id', body.id);
+        break;
+      case 'org.get':
+      case 'org.addNode':
+        known.note('manifest', body.manifest);
+        known.note('authority', body.entity_uri);
         break;
     }
   }

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { unwrap } from '../../src/api/schema/input.ts';
+import { peerIdFromPublicKey } from '../../src/identity/node-key.ts';
 
 /** A stream of numbers in [0, 1) that depends on the seed alone (mulberry32). */
 export class Random {
@@ -71,6 +73,23 @@ const INSTANTS = [
   '9999-12-31T23:59:59Z',
   '0000-01-01T00:00:00Z',
   '2026-06-30T23:59:59-12:00',
+];
+/** Keys that nobody has. */
+const PEERS = Array.from({ length: 12 }, (_, at) =>
+  peerIdFromPublicKey(createHash('sha256').update(`peer ${at}`).digest()),
+);
+/** Nobody listens there: closed ports of this machine, and networks for documentation (RFC 5737). */
+const ADDRESSES = [
+  '/ip4/127.0.0.1/tcp/1',
+  '/ip6/::1/tcp/1',
+  '/ip4/0.0.0.0/tcp/1',
+  '/ip6/::ffff:7f00:1/tcp/1',
+  '/ip4/192.0.2.7/tcp/4701',
+  '/dns4/peer.invalid/tcp/4701',
+  '/unix/tmp/x',
+  '/ip4/127.0.0.1/udp/1/quic-v1',
+  '/ip4/999.0.0.1/tcp/99999',
+  `/ip4/127.0.0.1/tcp/1/p2p/${PEERS[0]}`,
 ];
 
 /** Strings that have broken something somewhere. */
@@ -207,6 +226,7 @@ export class Generator {
       const length = name === 'facts' ? 1 + random.below(6) : random.below(3);
       return Array.from({ length }, () => this.valid(schema.element as z.ZodType, name));
     }
+    if (schema instanceof z.ZodRecord && name === 'manifest') return this.#known.pick(name, random) ?? this.absurd(2);
     if (schema instanceof z.ZodRecord)
       return { [random.pick(['fact_id', 'hash', 'note'])]: this.#text('fact_id'), n: random.pick(NUMBERS) };
     if (schema instanceof z.ZodEnum) return random.pick(schema.options);
@@ -345,6 +365,19 @@ export class Generator {
           : random.pick(INSTANTS);
       case 'after':
         return random.pick([...INSTANTS, '1795250097467.000', '7', '0']);
+      case 'peer_id':
+      case 'node_id':
+        return random.pick(PEERS);
+      case 'addrs':
+      case 'node_url':
+        return random.pick(ADDRESSES);
+      case 'namespaces':
+        return random.pick(['', 'm', 'memory', 'acme.example', 'sub.acme.example']);
+      case 'authority':
+      case 'org':
+        return random.pick(['acme.example', 'stigmem://acme.example/agent/x', 'other.example', 'ACME.EXAMPLE']);
+      case 'invite':
+        return random.pick(['stigmesh-invite:1:', 'stigmesh-invite:2:AAAA', `stigmesh-invite:1:${'0'.repeat(400)}`]);
       case 'slug':
         return `g${random.below(40)}`;
       case 'permissions':
