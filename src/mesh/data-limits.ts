@@ -120,3 +120,20 @@ export const SYNC_CONTINUE_MS = 200;
 export const CROSSED_OPEN_MS = 2_000;
 /** Sessions on demand that found sets changing under them before the demand counts as met. */
 export const MAX_CHANGED_SESSIONS = 4;
+/** Time within which peers are told of what reconciliation brought, ms. */
+export const HEADS_SOON_MS = 1_500;
+/** Pause before a difference is reconciled, ms: the other side may have seen it, too. */
+export const HEADS_REPLY_MS = 200;
+/** Time a peer that saw a difference gets to reconcile before we do, ms. */
+export const HEADS_GRACE_MS = 5_000;
+/** Time that two sides may go without having compared before they reconcile anyway, ms. */
+export const SYNC_FALLBACK_MS = 5 * 60_000;
+/** Time in which the peer with the smaller id opens the first session, before the other does, ms. */
+export const FIRST_SYNC_GRACE_MS = 3_000;
+
+/** Time between two events about refusals of one kind by one peer, ms. */
+export const REFUSAL_EVENT_MS = 5_000;
+/** Kinds of refusal (peer and code) told of in such a time. */
+export const MAX_REFUSAL_KINDS_TOLD = 256;
+/** Time between two audit entries about failed sessions with one peer for one reason, ms. */
+export const SYNC_AUDIT_MS = 10 * 60_000;

@@ -27,8 +27,8 @@ export interface IntakeComponents {
   readonly world: MeshWorld;
   /** Gets the manifest of an organisation from a peer. @returns whether it is known now; never rejects */
   readonly learnManifest: (peerId: string, authority: string, signal?: AbortSignal) => Promise<boolean>;
-  /** Told of statements that were refused, by code. */
-  readonly onRefused: (peerId: string, code: string, count: number) => void;
+  /** Told what became of statements, once that is settled. */
+  readonly onOutcomes: (peerId: string, via: Via, outcomes: readonly InboundOutcome[]) => void;
 }
 
 /** A peer that is not admitted (any more) has nothing to send. */
@@ -72,13 +72,13 @@ export class Intake {
   ): Promise<InboundOutcome[]> {
     const outcomes = await this.#admit(peerId, via, statements, signal);
     await this.#learnAndRetry(peerId, via, statements, outcomes, signal);
-    this.#settle(peerId, outcomes);
+    this.#settle(peerId, via, outcomes);
     return outcomes;
   }
 
   /** Admits the manifest that a peer gave when it was asked for one. @throws as {@link admit} */
   async admitManifest(peerId: string, statement: WireStatement, signal?: AbortSignal): Promise<void> {
-    this.#settle(peerId, await this.#admit(peerId, 'fetch', [statement], signal));
+    this.#settle(peerId, 'fetch', await this.#admit(peerId, 'fetch', [statement], signal));
   }
 
   /** Tries those again whose manifest was missing, once the peer gave it. */
@@ -147,8 +147,9 @@ export class Intake {
     }
   }
 
-  #settle(peerId: string, outcomes: readonly InboundOutcome[]): void {
-    const { scores, peering, onRefused } = this.#components;
+  #settle(peerId: string, via: Via, outcomes: readonly InboundOutcome[]): void {
+    const { scores, peering, onOutcomes } = this.#components;
+    onOutcomes(peerId, via, outcomes);
     const codes = new Map<string, number>();
     for (const outcome of outcomes) {
       if (outcome.status === 'refused') codes.set(outcome.code, (codes.get(outcome.code) ?? 0) + 1);
@@ -157,7 +158,6 @@ export class Intake {
       // On its way while the terms changed: no offence.
       const blameless = code === 'scope_violation' && peering.isSettling(peerId);
       scores.refuse(peerId, code, count, blameless);
-      onRefused(peerId, code, count);
     }
   }
 

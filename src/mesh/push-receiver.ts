@@ -16,7 +16,6 @@ export interface PushReceiverComponents {
   readonly onHave: (peerId: string, digests: readonly Digest[]) => void;
   /** What the peer holds of what is shared. */
   readonly onHeads: (peerId: string, heads: Heads) => Promise<Comparison>;
-  readonly onBlock: (statements: number) => void;
 }
 
 /**
@@ -69,7 +68,7 @@ export class PushReceiver {
 
   async #take(stream: FrameStream, frame: PushFrame, signal: AbortSignal): Promise<void> {
     const { peerId } = stream;
-    const { intake, gate, peering, onHave, onHeads, onBlock } = this.#components;
+    const { intake, gate, peering, onHave, onHeads } = this.#components;
     if (!peering.admits(peerId) || signal.aborted) throw new Error('the peer is no longer active');
     if (frame.type === 'have') {
       // Digests cost a look-up each: a tenth of what a statement costs.
@@ -83,7 +82,6 @@ export class PushReceiver {
       const bytes = statements.reduce((sum, one) => sum + wireSize(one), 0);
       await gate.take(peerId, statements.length, bytes, signal);
       await intake.admit(peerId, 'push', statements, signal);
-      onBlock(statements.length);
       await stream.send(encodePushAnswer({ type: 'taken', blocks: 1 }));
     }
   }

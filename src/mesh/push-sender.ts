@@ -34,8 +34,9 @@ export interface PushSenderComponents {
   readonly world: MeshWorld;
   /** Something was left out: only reconciliation can bring it. */
   readonly onGap: (peerId: string) => void;
+  readonly onPushed: (statements: number) => void;
   /** How what the peer holds compares with what it was told. */
-  readonly onCompared: (peerId: string, heads: Heads, result: Comparison) => void;
+  readonly onCompared: (peerId: string, result: Comparison) => void;
   /** The other side answered against the protocol. */
   readonly onViolation: (peerId: string, error: unknown) => void;
 }
@@ -52,8 +53,8 @@ export class PushSender {
   readonly #wake = new Wake();
   #position: number;
   #heads: Heads | undefined;
-  /** Heads that were sent and not compared yet, oldest first. */
-  #sentHeads: Heads[] = [];
+  /** Whether heads were sent and not compared yet. */
+  #isComparing = false;
   /** Sizes of the blocks that were sent and not taken yet. */
   #inFlight: number[] = [];
   #inFlightBytes = 0;
@@ -82,9 +83,9 @@ export class PushSender {
     return this.#inFlightBytes;
   }
 
-  /** Tells the peer what is held here; only the newest that waits is sent. */
+  /** Tells the peer what is held here, unless it has not compared yet what it was told before. */
   tellHeads(heads: Heads): void {
-    if (this.#sentHeads.length > 0) return;
+    if (this.#isComparing) return;
     this.#heads = heads;
     this.#wake.wake();
   }
@@ -118,6 +119,10 @@ export class PushSender {
 
   async #use(stream: FrameStream): Promise<void> {
     const { signal } = this.#stopped;
+    if (signal.aborted) {
+      stream.abort(new Error('the peer is no longer active'));
+      return;
+    }
     let isOver = false;
     const end = (reason: unknown): void => {
       isOver = true;
@@ -129,7 +134,7 @@ export class PushSender {
     this.#isOpen = true;
     this.#inFlight = [];
     this.#inFlightBytes = 0;
-    this.#sentHeads = [];
+    this.#isComparing = false;
     const answers = this.#readAnswers(stream).then(() => end(undefined), end);
     try {
       while (!isOver && !signal.aborted) {
@@ -152,9 +157,9 @@ export class PushSender {
       try {
         const answer = decodePushAnswer(frame);
         if (answer.type === 'compared') {
-          const heads = this.#sentHeads.shift();
-          if (!heads) throw protocolViolation('it compares heads it was not told');
-          onCompared(this.peerId, heads, answer.result);
+          if (!this.#isComparing) throw protocolViolation('it compares heads it was not told');
+          this.#isComparing = false;
+          onCompared(this.peerId, answer.result);
         } else {
           if (answer.blocks > this.#inFlight.length) throw protocolViolation('it took more blocks than were sent');
           for (const size of this.#inFlight.splice(0, answer.blocks)) this.#inFlightBytes -= size;
@@ -172,7 +177,7 @@ export class PushSender {
     if (this.#heads !== undefined) {
       const heads = this.#heads;
       this.#heads = undefined;
-      this.#sentHeads.push(heads);
+      this.#isComparing = true;
       await stream.send(encodeHeads(heads));
       return true;
     }
@@ -184,6 +189,7 @@ export class PushSender {
       this.#inFlight.push(frame.length);
       this.#inFlightBytes += frame.length;
       await stream.send(frame);
+      this.#components.onPushed(block.length);
     }
     // Also when nothing of it was for this peer: there may be more in the outbox.
     return block.length > 0 || digests.length > 0 || this.behind > 0;

@@ -21,7 +21,7 @@ import type { FrameStream, Transport } from './transport.ts';
 
 export interface ReconcilerComponents extends DriveComponents {
   readonly transport: Pick<Transport, 'peerId' | 'open'>;
-  readonly sets: DriveComponents['sets'] & Pick<SetsService, 'isReady'>;
+  readonly sets: DriveComponents['sets'] & Pick<SetsService, 'isReady' | 'ready'>;
   readonly onFinished: (peerId: string, result: SyncResult, ms: number) => void;
   /** The stream could not be opened, or this side failed. */
   readonly onFailed: (peerId: string, code: string, ms: number) => void;
@@ -42,6 +42,8 @@ interface Peer {
   /** When the next session is due, as the world's clock went when it was scheduled. */
   timer: unknown;
   dueAt: number;
+  /** A session was asked for while one was under way. */
+  isWanted: boolean;
   /** Sessions in a row that brought nothing and did not converge. */
   failures: number;
   notBefore: number;
@@ -88,6 +90,7 @@ export class Reconciler {
       session: undefined,
       timer: undefined,
       dueAt: Number.POSITIVE_INFINITY,
+      isWanted: false,
       failures: 0,
       notBefore: 0,
       refused: new RecentDigests(MAX_REFUSED_DIGESTS),
@@ -206,6 +209,7 @@ export class Reconciler {
   }
 
   #schedule(peer: Peer, inMs: number): void {
+    if (peer.gone.signal.aborted) return;
     const now = this.#elapsed();
     const due = Math.max(now + inMs, peer.notBefore);
     if (due >= peer.dueAt) return;
@@ -215,9 +219,15 @@ export class Reconciler {
     peer.timer = world.setTimeout(() => {
       peer.timer = undefined;
       peer.dueAt = Number.POSITIVE_INFINITY;
-      if (peer.session || peer.gone.signal.aborted) return;
-      if (!this.#components.sets.isReady || !this.#open(peer)) this.#schedule(peer, jittered(world, SYNC_CONTINUE_MS));
+      this.#due(peer);
     }, due - now);
+  }
+
+  #due(peer: Peer): void {
+    const { sets, world } = this.#components;
+    if (peer.session) peer.isWanted = true;
+    else if (!sets.isReady) void sets.ready.then(() => this.#schedule(peer, 0));
+    else if (!this.#open(peer)) this.#schedule(peer, jittered(world, SYNC_CONTINUE_MS));
   }
 
   /** Opens a session, unless too many are under way. */
@@ -228,12 +238,18 @@ export class Reconciler {
 
   #run(peer: Peer, isOwn: boolean, open: () => Promise<FrameStream>): Session {
     const stopped = new AbortController();
+    // Whatever was due is what this one does.
+    this.#components.world.clearTimeout(peer.timer);
+    peer.timer = undefined;
+    peer.dueAt = Number.POSITIVE_INFINITY;
+    peer.isWanted = false;
     if (isOwn) this.#own += 1;
     else this.#inbound += 1;
     const done = this.#hold(peer, isOwn, open, stopped.signal).finally(() => {
       if (isOwn) this.#own -= 1;
       else this.#inbound -= 1;
       peer.session = undefined;
+      if (peer.isWanted) this.#schedule(peer, jittered(this.#components.world, SYNC_CONTINUE_MS));
     });
     const session = { isOwn, stopped, done };
     peer.session = session;

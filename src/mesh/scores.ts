@@ -19,6 +19,9 @@ const PENALTIES: ReadonlyMap<string, number> = new Map([
   ['malformed_frame', 50],
   ['frame_too_large', 50],
   ['protocol_violation', 25],
+  ['sync_abuse', 25],
+  // A session in which everything was exchanged and nothing agrees.
+  ['sync_false', 10],
   // Answered with something that was not asked for.
   ['unrequested', 25],
   // Sent without looking at it: every honest peer checks form and signature before it passes anything on.
