@@ -3,6 +3,10 @@ export {
   type DeclarationInit,
   declaredTerms,
   type ExpectedDeclaration,
+  isAddrText,
+  isNamespace,
+  isNonce,
+  isSharedScope,
   type PeerDeclaration,
   SHARED_SCOPES,
   type SharedScope,
@@ -22,6 +26,7 @@ export {
   manifestFingerprint,
   mayName,
   namespacesOf,
+  nodeOf,
   type OrgManifest,
   orgKeyOf,
   speaksFor,
@@ -39,6 +44,6 @@ export {
   withoutRevokedNode,
   withRotation,
 } from './manifest-edit.ts';
-export { peerIdFromPublicKey, publicKeyFromPeerId, publicKeyObject, rawPublicKey } from './node-key.ts';
+export { isPeerId, peerIdFromPublicKey, publicKeyFromPeerId, publicKeyObject, rawPublicKey } from './node-key.ts';
 export { hashSecret, inviterProof, joinProof, type ProofContext, verifyProof } from './proof.ts';
 export { loadFormerOrgKeys, type RotatedOrgKey, rotateOrgKey } from './rotation.ts';

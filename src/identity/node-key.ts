@@ -47,6 +47,7 @@ export function publicKeyFromPeerId(peerId: string): Uint8Array {
   return raw;
 }
 
+/** Whether a value is the peer id of an Ed25519 key, in its one spelling. */
 export function isPeerId(value: unknown): value is string {
   if (typeof value !== 'string') return false;
   try {

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { link, readdir, rename } from 'node:fs/promises';
+import { link, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IdentityError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -29,7 +29,7 @@ const FORMER = /^org\.key\.([1-9]\d{0,8})$/;
 /**
  * Replaces the org key on disk: makes `org.next.key`, keeps `org.key` as `org.key.<n>` too, then renames the first over
  * the second. Each step is on disk before the next one begins, so that after a crash at any point `org.key` is there and
- * whole, old or new; running it again goes on where it stopped. Nobody knows the new key until a manifest with the
+ * whole, old or new; running it again finishes it. Nobody knows the new key until a manifest with the
  * rotation is published: {@link withRotation} with `former`, or {@link withMissingRotations} after a crash in between.
  *
  * One process at a time: the caller holds the lock of the home.
@@ -41,7 +41,9 @@ export async function rotateOrgKey({ keysDir }: IdentityPaths, options: KeyFileO
   const next = join(keysDir, NEXT_KEY);
   const former = await loadKeyFile(current, options);
   try {
-    const orgKey = await createOrLoad(next, options);
+    // One that a crash has left was never used.
+    await rm(next, { force: true });
+    const orgKey = await createKeyFile(next, options);
     const file = await keep(keysDir, former, options);
     await rename(next, current);
     await syncDirectory(keysDir);
@@ -71,22 +73,13 @@ export async function loadFormerOrgKeys(
   return keys;
 }
 
-/** A next key that a crash has left was never used, and is as good as a new one. */
-async function createOrLoad(path: string, options: KeyFileOptions): Promise<KeyObject> {
-  try {
-    return await createKeyFile(path, options);
-  } catch (error) {
-    if (!(error instanceof IdentityError) || error.code !== 'key_exists') throw error;
-    return loadKeyFile(path, options);
-  }
-}
-
 /** Keeps the current key under the next free number, unless a rotation that did not finish has done so. */
 async function keep(keysDir: string, key: KeyObject, options: KeyFileOptions): Promise<string> {
   const last = (await formerNumbers(keysDir)).at(-1) ?? 0;
   if (last > 0) {
-    const kept = await loadKeyFile(join(keysDir, formerName(last)), options);
-    if (key.equals(kept)) return formerName(last);
+    // Whatever is wrong with an older key, the one of today can be replaced.
+    const kept = await loadKeyFile(join(keysDir, formerName(last)), options).catch(ignoreUnusable);
+    if (kept !== undefined && key.equals(kept)) return formerName(last);
   }
   const file = formerName(last + 1);
   await link(join(keysDir, ORG_KEY), join(keysDir, file));
@@ -100,6 +93,10 @@ async function formerNumbers(keysDir: string): Promise<number[]> {
     .flatMap((name) => FORMER.exec(name)?.[1] ?? [])
     .map(Number)
     .sort((a, b) => a - b);
+}
+
+function ignoreUnusable(error: unknown): undefined {
+  if (!(error instanceof IdentityError)) throw error;
 }
 
 function formerName(number: number): string {

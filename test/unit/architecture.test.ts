@@ -14,6 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   config: ['facts'],
   store: ['facts'],
   node: ['facts', 'policy', 'identity', 'sync', 'store'],
+  mesh: ['facts', 'policy', 'identity', 'sync', 'node', 'store'],
   api: ['facts', 'policy', 'identity', 'node', 'store'],
   cli: ['facts', 'policy', 'config', 'identity', 'node', 'store', 'api', '.'],
   '.': ['facts', 'policy', 'identity', 'config', 'store', 'node', 'api'],

@@ -87,7 +87,7 @@ describe('identity: rotation of the org key on disk', () => {
     assert.equal((await former(options)).length, 1);
   });
 
-  it('goes on where a crash stopped it, at every step', async () => {
+  it('finishes what a crash stopped, at every step', async () => {
     const { orgFingerprint } = await initIdentity({ keysDir });
     const states: Record<string, () => unknown> = {
       'while the next key was written': () =>
@@ -110,9 +110,8 @@ describe('identity: rotation of the org key on disk', () => {
       for (const name of files()) copyFileSync(path(name), join(saved, name));
       await crash();
       assert.equal((await loadIdentity({ keysDir })).orgFingerprint, orgFingerprint, when);
-      const next = await loadKeyFile(path('org.next.key')).catch(() => undefined);
       const rotated = await rotateOrgKey({ keysDir });
-      if (next !== undefined) assert.deepEqual(rotated.orgPublicKey, rawPublicKey(next), when);
+      assert.ok(!files().includes('org.next.key'), when);
       assert.equal(rotated.file, 'org.key.1', when);
       assert.deepEqual(await former(), [orgFingerprint], when);
       assert.equal((await loadIdentity({ keysDir })).orgFingerprint, rotated.orgFingerprint, when);
@@ -160,18 +159,23 @@ describe('identity: rotation of the org key on disk', () => {
     assert.ok(seen.length > 12);
   });
 
-  it('says what is wrong with the keys it finds, and changes nothing', async () => {
-    await initIdentity({ keysDir });
-    const before = readFileSync(path('org.key'), 'utf8');
-    writeFileSync(path('org.key.3'), 'damaged', { mode: 0o600 });
-    await assert.rejects(rotateOrgKey({ keysDir }), { code: 'key_damaged', message: /org\.key\.3/ });
-    rmSync(path('org.key.3'));
-    rmSync(path('org.next.key'));
-    writeFileSync(path('org.next.key'), 'damaged', { mode: 0o600 });
-    await assert.rejects(rotateOrgKey({ keysDir }), { code: 'key_damaged', message: /org\.next\.key/ });
-    assert.equal(readFileSync(path('org.key'), 'utf8'), before);
-    rmSync(path('org.key'));
+  it('says what is wrong with the key it should replace, and changes nothing', async () => {
     await assert.rejects(rotateOrgKey({ keysDir }), { code: 'key_missing' });
+    await initIdentity({ keysDir });
+    writeFileSync(path('org.key'), 'damaged', { mode: 0o600 });
+    await assert.rejects(rotateOrgKey({ keysDir }), { code: 'key_damaged' });
+    assert.deepEqual(files(), ['node.key', 'org.key']);
+  });
+
+  it('is not kept from it by what else lies there', async () => {
+    const { orgFingerprint } = await initIdentity({ keysDir });
+    writeFileSync(path('org.key.3'), 'damaged', { mode: 0o600 });
+    writeFileSync(path('org.next.key'), 'damaged', { mode: 0o644 });
+    const { file, former: replaced } = await rotateOrgKey({ keysDir });
+    assert.equal(file, 'org.key.4');
+    assert.equal(fingerprint(rawPublicKey(replaced)), orgFingerprint);
+    assert.equal(readFileSync(path('org.key.3'), 'utf8'), 'damaged');
+    await assert.rejects(loadFormerOrgKeys({ keysDir }), { code: 'key_damaged', message: /org\.key\.3/ });
   });
 
   linux('says when the disk refuses', async () => {
