@@ -32,7 +32,7 @@ export const MODE = { skip: 0, fingerprint: 1, ids: 2 } as const;
 
 export const SIGNATURE_BYTES = 64;
 
-/** A statement as it travels: its canonical bytes and their signature (64 bytes). */
+/** A statement as it travels: its canonical bytes and their signature (64 bytes). Received ones are views of a frame. */
 export interface SignedBytes {
   readonly bytes: Uint8Array;
   readonly signature: Uint8Array;
@@ -308,7 +308,7 @@ function statements(reader: Reader): SignedBytes[] {
   while (list.length === 0 || reader.left > 0) {
     const length = reader.varint(MAX_STATEMENT_BYTES);
     if (length === 0) throw malformed('an empty statement');
-    list.push({ bytes: reader.bytes(length), signature: reader.bytes(SIGNATURE_BYTES) });
+    list.push({ bytes: reader.view(length), signature: reader.view(SIGNATURE_BYTES) });
   }
   return list;
 }

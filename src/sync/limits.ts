@@ -88,4 +88,4 @@ export const GROUP_BLOCKS = 64;
 export const FIRST_BLOCK_ITEMS = 8;
 
 /** Items loaded into an index between two turns of the event loop: about 3 ms. */
-export const LOAD_SLICE = 8192;
+export const LOAD_SLICE = 4096;

@@ -36,7 +36,7 @@ export type SyncAction =
   | { readonly do: 'receive' }
   /** Read statements from the store and give them to `loaded`. */
   | { readonly do: 'load'; readonly set: string; readonly digests: readonly Digest[] }
-  /** Bring statements through `admit()`, have the indexes follow, and report to `delivered`. */
+  /** Bring statements through `admit()`, have the indexes follow, report to `delivered`. Views of a frame: copy what is kept. */
   | { readonly do: 'deliver'; readonly statements: readonly SignedBytes[] }
   /** There is more to compute: give others a turn of the event loop, then call `next` again. */
   | { readonly do: 'yield' }

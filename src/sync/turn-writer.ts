@@ -3,7 +3,7 @@ import { MAX_STATEMENT_BYTES } from '../facts/limits.ts';
 import type { SyncBudget, SyncCounters } from './budget.ts';
 import { SyncViolation } from './errors.ts';
 import { encodeFrame, MODE, type Range, SIGNATURE_BYTES, type SignedBytes } from './frames.ts';
-import { digestOfKey, END_KEY, FIRST_KEY, type Key } from './key.ts';
+import { digestOfKey, digestToWords, END_KEY, FIRST_KEY, KEY_WORDS, type Key } from './key.ts';
 import {
   LOAD_BATCH,
   MAX_FRAME_BYTES,
@@ -72,7 +72,7 @@ export class TurnWriter {
   #asks: string[] = [];
   #names: string[] = [];
   #wants: number[] = [];
-  /** Digests (the first half, as text) of statements wanted and not yet received. */
+  /** Statements wanted and not yet received ({@link wantKey}). */
   readonly #outstanding = new Set<string>();
   /** Ids given in the last own turn, by their number. */
   #offered: { readonly index: SetIndex; readonly key: Key }[] = [];
@@ -146,7 +146,8 @@ export class TurnWriter {
 
   /** A statement came in. */
   received(digest: Digest): void {
-    this.#outstanding.delete(wantKey(digest));
+    digestToWords(digest, 0, scratch, 2);
+    this.#outstanding.delete(wantKey(scratch));
   }
 
   /** A limit was reached: what is left is dropped, and a later session goes on. */
@@ -277,8 +278,7 @@ export class TurnWriter {
         common += 1;
         continue;
       }
-      const digest = digestOfKey(id);
-      if (isUnwanted(digest)) {
+      if (isUnwanted(digestOfKey(id))) {
         counters.refused += 1;
       } else if (
         this.#outstanding.size >= MAX_OUTSTANDING_WANTS ||
@@ -286,7 +286,7 @@ export class TurnWriter {
       ) {
         this.truncate('truncated', false);
       } else {
-        this.#outstanding.add(wantKey(digest));
+        this.#outstanding.add(wantKey(id));
         this.#wants.push(first + at);
       }
     }
@@ -357,6 +357,9 @@ export class TurnWriter {
   }
 }
 
-function wantKey(digest: Digest): string {
-  return Buffer.from(digest.buffer, digest.byteOffset, 16).toString('latin1');
+const scratch: Key = new Uint32Array(KEY_WORDS);
+
+/** Half of a digest is enough to recognise what was asked for. */
+function wantKey(key: Key): string {
+  return `${key[2]} ${key[3]} ${key[4]} ${key[5]}`;
 }

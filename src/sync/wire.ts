@@ -121,6 +121,13 @@ export class Reader {
     return this.#bytes.slice(this.#at - count, this.#at);
   }
 
+  /** A view of the next bytes. */
+  view(count: number): Uint8Array {
+    this.#need(count);
+    this.#at += count;
+    return this.#bytes.subarray(this.#at - count, this.#at);
+  }
+
   /** A whole number of at most `most`. */
   varint(most: number): number {
     const [high, low] = this.varint64();

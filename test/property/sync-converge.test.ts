@@ -81,7 +81,7 @@ describe('sync, properties: sessions', () => {
         // A difference costs at most one path of sixteen fingerprints a level, and one leaf of ids.
         assert.ok(outcome.overhead <= 400 + shape.sets * 700 + differing * 2200, `${outcome.overhead} bytes`);
       }),
-      120,
+      80,
     );
   });
 
@@ -113,7 +113,7 @@ describe('sync, properties: sessions', () => {
         assertConverged(runPair(b, a));
         assertEqualTo(union, a, b);
       }),
-      60,
+      40,
     );
   });
 
@@ -156,7 +156,7 @@ describe('sync, properties: sessions', () => {
         assertConverged(runPair(a, b));
         assertEqualTo(union, a, b);
       }),
-      60,
+      40,
     );
   });
 

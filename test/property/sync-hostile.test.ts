@@ -129,7 +129,7 @@ describe('sync, properties: hostile peers', () => {
         peer.session.close('disconnected');
         assertBounded(peer.result()!);
       }),
-      300,
+      150,
     );
   });
 
@@ -169,7 +169,7 @@ describe('sync, properties: hostile peers', () => {
         }
         assert.equal(runPair(a, b).initiator.outcome, 'converged');
       }),
-      200,
+      100,
     );
   });
 
@@ -203,7 +203,7 @@ describe('sync, properties: hostile peers', () => {
           assert.notEqual(result.outcome, 'converged', 'nothing it said was true');
         },
       ),
-      300,
+      150,
     );
   });
 });

@@ -72,8 +72,9 @@ export class SyncSide {
 
   deliver(statements: readonly SignedBytes[]): Delivery {
     const delivery = { accepted: 0, known: 0, refused: 0 };
-    for (const { bytes, signature } of statements) {
-      const [set, hlc] = Buffer.from(bytes).toString().split(' ') as [string, Hlc];
+    for (const one of statements) {
+      const [bytes, signature] = [Buffer.from(one.bytes), Buffer.from(one.signature)];
+      const [set, hlc] = bytes.toString().split(' ') as [string, Hlc];
       const statement = { set, hlc, bytes, signature, digest: createHash('sha256').update(bytes).digest() };
       if (
         !isHlc(hlc) ||
