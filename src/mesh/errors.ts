@@ -14,6 +14,7 @@ export type MeshErrorCode =
   | 'protocol_violation'
   | 'unrequested'
   | 'too_many_listeners'
+  | 'limit_reached'
   | 'timeout';
 
 /** A connection, stream or message that did not come about. `hint` says what the caller or the operator can do. */

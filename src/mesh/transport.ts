@@ -69,11 +69,15 @@ export interface Connection {
   readonly remoteAddr: string;
 }
 
+/** What a peer did that no honest one does, on a protocol of the network itself; its connections are closed by then. */
+export type Misbehaviour = 'frame_too_large' | 'malformed_frame' | 'protocol_violation';
+
 export interface TransportEvents {
   /** The first connection to a peer is up. */
   readonly connected: (connection: Connection) => void;
   /** The last connection to a peer is gone. */
   readonly disconnected: (peerId: string) => void;
+  readonly misbehaved?: (peerId: string, what: Misbehaviour) => void;
 }
 
 export interface Transport {
