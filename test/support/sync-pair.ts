@@ -117,6 +117,8 @@ export interface PairInit {
 }
 
 const MAX_ACTIONS = 1_000_000;
+/** What delimits a frame on a stream. */
+const LENGTH_BYTES = 4;
 
 /** Runs one session between two sides in memory, to its end on both. */
 export function runPair(initiator: SyncSide, responder: SyncSide, init: PairInit = {}): PairOutcome {
@@ -152,7 +154,7 @@ export function runPair(initiator: SyncSide, responder: SyncSide, init: PairInit
     switch (action.do) {
       case 'send': {
         const frame = init.onFrame ? init.onFrame(action.frame, end.name) : action.frame;
-        bytes += action.frame.length + varintBytes(action.frame.length);
+        bytes += action.frame.length + LENGTH_BYTES;
         if (frame) peer.inbox.push(frame);
         else for (const one of ends) one.session.close('disconnected');
         break;
@@ -198,10 +200,6 @@ export function* syntheticItems(count: number, random: Random, stepMs = 2500): G
     for (let word = 0; word < 8; word++) words[word] = random.below(2 ** 32);
     yield [formatHlc(wall, random.below(4) === 0 ? random.below(1000) : 0), new Uint8Array(words.buffer.slice(0))];
   }
-}
-
-function varintBytes(value: number): number {
-  return value < 2 ** 7 ? 1 : value < 2 ** 14 ? 2 : 3;
 }
 
 function hex(digest: Uint8Array): string {
