@@ -53,8 +53,11 @@ export function reachOf(text: string): Reach {
 
 /** How far inside the furthest of these leads that is no name: where names lead, may change. */
 export function furthest(addrs: readonly string[]): Reach {
-  const reaches = addrs.filter((text) => !/^\/dns/.test(text)).map(reachOf);
-  return reaches.reduce<Reach>((far, one) => (one !== 'never' && isWithin(far, one) ? one : far), 'public');
+  return furthestOf(addrs.filter((text) => !/^\/dns/.test(text)).map(reachOf));
+}
+
+export function furthestOf(reaches: readonly Reach[]): Reach {
+  return reaches.reduce((far, one) => (one !== 'never' && isWithin(far, one) ? one : far), 'public');
 }
 
 /**
@@ -80,8 +83,16 @@ export function isWithin(reach: Reach, allowed: Reach): boolean {
  * nobody from outside sends us to our own network or machine (fault row 49).
  */
 export function plausible(addrs: readonly string[], seenAt: string): string[] {
-  const reach = reachOf(asDialled(seenAt));
-  return addrs.filter((text) => isWithin(reachOf(text), reach === 'never' ? 'public' : reach));
+  const reach = reachSeen(seenAt);
+  return addrs.filter((text) => isWithin(reachOf(text), reach));
+}
+
+/** How far inside somebody is whose connection has this address at its other end. */
+export function reachSeen(remoteAddr: string): Reach {
+  // An incoming connection's address may lack what a dial needs, such as a known port; only its IP matters.
+  const [, host] = /^(\/ip[46]\/[^/]+)/.exec(remoteAddr) ?? [];
+  const reach = reachOf(host === undefined ? remoteAddr : `${host}/tcp/1`);
+  return reach === 'never' ? 'public' : reach;
 }
 
 /** What to tell others of our own addresses: the ones furthest out, and none that leads to another machine there. */
@@ -91,12 +102,6 @@ export function tellable(addrs: readonly string[]): string[] {
     if (found.length > 0) return found;
   }
   return [];
-}
-
-/** An incoming connection's address may lack what a dial needs, such as a port of a known kind; only its IP matters. */
-function asDialled(seenAt: string): string {
-  const [, host] = /^(\/ip[46]\/[^/]+)/.exec(seenAt) ?? [];
-  return host === undefined ? seenAt : `${host}/tcp/1`;
 }
 
 export interface Dialable {

@@ -44,3 +44,26 @@ export const MAX_PARALLEL_DECLARES = 32;
 export const MAX_BANS = 1_024;
 /** Longest time a timer is set to, ms: setTimeout takes 2^31 - 1; what is due later is looked at again then. */
 export const LONGEST_TIMER_MS = 24 * 60 * 60_000;
+
+/** Part of a manifest's life after which it is renewed, less up to the jitter: a third is left for whoever is offline. */
+export const RENEWAL_SHARE = 2 / 3;
+export const RENEWAL_JITTER = 1 / 100;
+/** Pause before a renewal that failed is tried again, ms. */
+export const RENEWAL_RETRY_MS = 10 * 60_000;
+
+/** Pause between searches for peers that are out of reach, ms: each asks other daemons' tables. */
+export const SEARCH_INTERVAL_MS = 5 * 60_000;
+/** Organisations looked for in one round: the ones longest not looked for come first. */
+export const MAX_SEARCHES = 8;
+/** Peers that discovery found, remembered for `stigmesh peers discover`; the oldest makes room. */
+export const MAX_REMEMBERED_FINDS = 256;
+/** Found peers that are asked who they are when an operator wants to know, and how many of them at a time. */
+export const MAX_LOOKS = 32;
+export const MAX_PARALLEL_LOOKS = 8;
+/** Time for finding and asking, ms; who did not answer by then is listed without an organisation. */
+export const DISCOVER_MS = 15_000;
+
+/** Time that joining waits for the first reconciliation, ms; after that it goes on by itself. */
+export const FIRST_SYNC_MS = 10_000;
+/** Reconciliations under way when an operator asks for all of them. */
+export const MAX_PARALLEL_SYNCS = 8;

@@ -6,11 +6,11 @@ import { nodeOf, type OrgManifest, succeeds } from '../identity/manifest.ts';
 import { NodeError } from '../node/errors.ts';
 import type { PeerRecord } from '../node/federation.ts';
 import type { InviteService, ManifestService, PeerDeclared, PeerService } from '../node/mesh-services.ts';
+import { SIBLING_TERMS } from '../node/peer-terms.ts';
 import { SYSTEM } from '../policy/principal.ts';
 import type { Pairing, PeerTerms } from '../policy/sharing.ts';
 import { plausible, tellable } from './addresses.ts';
 import { assertSpeaks, type Declared, type Introduced, type Introduction } from './declare.ts';
-import { SIBLING_TERMS } from './terms.ts';
 import type { InactiveReason } from './types.ts';
 import type { MeshWorld } from './world.ts';
 

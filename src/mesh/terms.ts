@@ -1,13 +1,6 @@
 import type { PeerRecord } from '../node/federation.ts';
 import type { Pairing, PeerTerms } from '../policy/sharing.ts';
 
-/** What daemons of one organisation share: everything but `local`. */
-export const SIBLING_TERMS: PeerTerms = {
-  gives: ['team', 'company', 'public'],
-  takes: ['team', 'company', 'public'],
-  namespaces: null,
-};
-
 /** Whether two terms allow the same, in whatever order they say it. */
 export function sameTerms(a: PeerTerms, b: PeerTerms): boolean {
   return sameSet(a.gives, b.gives) && sameSet(a.takes, b.takes) && sameNamespaces(a.namespaces, b.namespaces);
