@@ -188,13 +188,13 @@ export class Reconciler {
       stream.abort(new MeshError('stream_closed', `no session: ${refusal}`, 'try again later'));
       return;
     }
-    if (peer.session) {
-      peer.session.stopped.abort();
-      await peer.session.done;
-    }
-    // Meanwhile another may have begun, or the peer may have gone.
-    if (peer.session || peer.gone.signal.aborted) stream.abort(new Error('another session is under way'));
-    else await this.#run(peer, false, async () => stream).done;
+    const former = peer.session;
+    former?.stopped.abort();
+    const open = async (): Promise<FrameStream> => {
+      await former?.done;
+      return stream;
+    };
+    await this.#run(peer, false, open).done;
   };
 
   /** Why an incoming session is not served now. */
@@ -245,13 +245,17 @@ export class Reconciler {
     peer.isWanted = false;
     if (isOwn) this.#own += 1;
     else this.#inbound += 1;
-    const done = this.#hold(peer, isOwn, open, stopped.signal).finally(() => {
-      if (isOwn) this.#own -= 1;
-      else this.#inbound -= 1;
-      peer.session = undefined;
-      if (peer.isWanted) this.#schedule(peer, jittered(this.#components.world, SYNC_CONTINUE_MS));
-    });
-    const session = { isOwn, stopped, done };
+    const session: Session = {
+      isOwn,
+      stopped,
+      done: this.#hold(peer, isOwn, open, stopped.signal).finally(() => {
+        if (isOwn) this.#own -= 1;
+        else this.#inbound -= 1;
+        if (peer.session !== session) return;
+        peer.session = undefined;
+        if (peer.isWanted) this.#schedule(peer, jittered(this.#components.world, SYNC_CONTINUE_MS));
+      }),
+    };
     peer.session = session;
     return session;
   }

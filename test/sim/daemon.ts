@@ -16,9 +16,9 @@ import type { PeerTerms } from '../../src/policy/sharing.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { fact, who } from '../support/test-node.ts';
-import type { SimNetwork } from './network.ts';
+import { type PathTerms, SimNetwork } from './network.ts';
 import type { SimTransport } from './transport.ts';
-import type { Simulation, SimWorld } from './world.ts';
+import { Simulation, type SimWorld } from './world.ts';
 
 export const ALL_TERMS: PeerTerms = { gives: ['public', 'company'], takes: ['public', 'company'], namespaces: null };
 
@@ -50,7 +50,13 @@ export class SimDaemon {
   readonly events: MeshEvent[] = [];
   readonly #simulation: Simulation;
 
-  private constructor(simulation: Simulation, network: SimNetwork, node: StigmeshNode, store: Store, init: SimDaemonInit) {
+  private constructor(
+    simulation: Simulation,
+    network: SimNetwork,
+    node: StigmeshNode,
+    store: Store,
+    init: SimDaemonInit,
+  ) {
     const { name, org } = init;
     this.#simulation = simulation;
     this.name = name;
@@ -174,7 +180,10 @@ export class SimDaemon {
   }
 
   /** A statement of this node that its own store does not have. */
-  sign(v: string, changes: { hlcMs?: number; body?: Partial<FactBody>; ext?: FactExt; key?: KeyObject } = {}): WireStatement {
+  sign(
+    v: string,
+    changes: { hlcMs?: number; body?: Partial<FactBody>; ext?: FactExt; key?: KeyObject } = {},
+  ): WireStatement {
     const { body = {}, ext = {}, key = this.nodeKey } = changes;
     const ms = Math.floor(changes.hlcMs ?? this.world.now());
     const scope = body.scope ?? 'public';
@@ -228,5 +237,49 @@ export async function until(
   while (!(await condition())) {
     if (simulation.now > end) throw new Error(`seed ${simulation.seed}: ${what} does not hold after ${maxMs} ms`);
     await simulation.runFor(250);
+  }
+}
+
+/** Seed of this run; give another in STIGMESH_SEED. */
+export const SEED = Number(process.env.STIGMESH_SEED ?? 20261121);
+
+/** A simulation with a network and daemons: what most tests of the mesh begin with. Close it at the end. */
+export class SimMesh {
+  readonly simulation: Simulation;
+  readonly network: SimNetwork;
+  readonly daemons: SimDaemon[] = [];
+
+  constructor(terms: Partial<PathTerms> = {}) {
+    this.simulation = new Simulation({ seed: SEED });
+    this.network = new SimNetwork(this.simulation, terms);
+  }
+
+  /** @param org by default one of its own, after its name */
+  async start(name: string, init: Partial<SimDaemonInit> = {}): Promise<SimDaemon> {
+    const daemon = await SimDaemon.start(this.simulation, this.network, { name, org: `${name}.example`, ...init });
+    this.daemons.push(daemon);
+    return daemon;
+  }
+
+  connect(a: SimDaemon, b: SimDaemon, terms: { a?: Partial<PeerTerms>; b?: Partial<PeerTerms> } = {}): Promise<void> {
+    return connect(this.simulation, a, b, terms);
+  }
+
+  run(ms: number): Promise<void> {
+    return this.simulation.runFor(ms);
+  }
+
+  until(condition: () => Promise<boolean>, maxMs: number, what: string): Promise<void> {
+    return until(this.simulation, condition, maxMs, what);
+  }
+
+  /** Runs until every daemon named holds all of it. */
+  async spread(facts: readonly Pick<FactView, 'id'>[], maxMs: number, daemons = this.daemons): Promise<void> {
+    for (const daemon of daemons) await this.until(() => daemon.holds(...facts), maxMs, `${daemon.name} holds it`);
+  }
+
+  async close(): Promise<void> {
+    await this.simulation.run(Promise.all(this.daemons.map((daemon) => daemon.stop())));
+    this.simulation.close();
   }
 }
