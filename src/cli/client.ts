@@ -21,6 +21,11 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What takes longer than a look-up. */
+interface Bulk {
+  readonly bulk?: boolean;
+}
+
 interface Payload {
   readonly body?: string;
   readonly contentType?: string;
@@ -44,20 +49,24 @@ export class Client {
     return this.#init.url;
   }
 
-  get<T>(path: string, options: RequestOptions = {}): Promise<T> {
-    return this.#json('GET', path, {}, options, REQUEST_TIMEOUT_MS);
+  get<T>(path: string, options: RequestOptions & Bulk = {}): Promise<T> {
+    return this.#json('GET', path, {}, options, options.bulk ? BULK_TIMEOUT_MS : REQUEST_TIMEOUT_MS);
   }
 
-  delete(path: string, options: RequestOptions = {}): Promise<undefined> {
+  delete<T = undefined>(path: string, options: RequestOptions = {}): Promise<T> {
     return this.#json('DELETE', path, {}, options, REQUEST_TIMEOUT_MS);
   }
 
-  post<T>(path: string, body: unknown, options: RequestOptions & { readonly bulk?: boolean } = {}): Promise<T> {
+  post<T>(path: string, body: unknown, options: RequestOptions & Bulk = {}): Promise<T> {
     return this.#json('POST', path, jsonPayload(body), options, options.bulk ? BULK_TIMEOUT_MS : REQUEST_TIMEOUT_MS);
   }
 
   patch<T>(path: string, body: unknown, options: RequestOptions = {}): Promise<T> {
     return this.#json('PATCH', path, jsonPayload(body), options, REQUEST_TIMEOUT_MS);
+  }
+
+  put<T>(path: string, body: unknown, options: RequestOptions = {}): Promise<T> {
+    return this.#json('PUT', path, jsonPayload(body), options, REQUEST_TIMEOUT_MS);
   }
 
   /** Sends lines of JSON. */

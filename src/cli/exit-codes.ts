@@ -36,7 +36,8 @@ export type CliErrorCode =
   | 'nothing_found'
   | 'log_damaged'
   | 'lint_failed'
-  | 'not_confirmed';
+  | 'not_confirmed'
+  | 'declined';
 
 /** Where the code says more than the status does. */
 const BY_CODE: Readonly<Record<string, ExitCode>> = {
@@ -47,6 +48,12 @@ const BY_CODE: Readonly<Record<string, ExitCode>> = {
   wait_timeout: EXIT.timedOut,
   key_unusable: EXIT.refused,
   nothing_found: EXIT.notFound,
+  // What is wrong with an invite is found here, before the daemon is asked, and comes without a status.
+  invite_truncated: EXIT.usage,
+  invite_checksum: EXIT.usage,
+  invite_version: EXIT.usage,
+  invite_malformed: EXIT.usage,
+  invite_expired: EXIT.refused,
   // The daemon's own: it answers for the last time, or has refused somebody's pace or signature.
   stopping: EXIT.notRunning,
   rate_limited: EXIT.refused,

@@ -60,6 +60,13 @@ export const LINT_POLL_MS = 250;
 /** A lint of everything a node holds takes minutes at most. */
 export const LINT_TIMEOUT_MS = 10 * 60_000;
 
+/** A file with an invite: the line, perhaps wrapped, and what somebody wrote around it. */
+export const MAX_INVITE_FILE_BYTES = 16 * 1024;
+/** A file with a manifest: 32 KiB, indented by somebody's editor. */
+export const MAX_MANIFEST_FILE_BYTES = 256 * 1024;
+/** Longest answer to a question: an invite of the largest size, pasted in one line. */
+export const MAX_ANSWER_LINE = 8192;
+
 /** How often progress is written over itself. */
 export const PROGRESS_MS = 200;
 /** Width of tables where the terminal does not tell its own. */

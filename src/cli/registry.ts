@@ -17,6 +17,7 @@ export interface CommandEntry {
 const DAEMON = 'Daemon:';
 const FACTS = 'Facts:';
 const CONFLICTS = 'Contradictions and quality:';
+const MESH = 'Mesh:';
 const ACCESS = 'Access:';
 const STORE = 'Store and files:';
 const OTHER = 'This program:';
@@ -76,6 +77,33 @@ export const registry: readonly CommandEntry[] = [
     group: CONFLICTS,
     summary: 'look for contradictions, stale facts and broken references',
     load: () => import('./commands/lint.ts'),
+  },
+
+  {
+    name: 'invite',
+    group: MESH,
+    summary: 'make an invite for a peer',
+    load: () => import('./commands/invite.ts'),
+  },
+  { name: 'join', group: MESH, summary: 'use an invite', load: () => import('./commands/join.ts') },
+  {
+    name: 'peers',
+    group: MESH,
+    summary: 'list peers, and decide what is shared with them',
+    load: () => import('./commands/peers.ts'),
+  },
+  { name: 'sync', group: MESH, summary: 'reconcile with peers now', load: () => import('./commands/sync.ts') },
+  {
+    name: 'mesh',
+    group: MESH,
+    summary: 'draw the mesh as this daemon sees it',
+    load: () => import('./commands/mesh.ts'),
+  },
+  {
+    name: 'org',
+    group: MESH,
+    summary: 'show and change who speaks for the organisation',
+    load: () => import('./commands/org.ts'),
   },
 
   {

@@ -7,6 +7,7 @@ import { CliError, ProblemError, reportOf } from './errors.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { factLine } from './fact-text.ts';
 import { WATCH_BACKOFF_MS, WATCH_SILENCE_MS } from './limits.ts';
+import { shortPeer } from './peer-text.ts';
 import type { Session } from './session.ts';
 import { readEvents, type ServerEvent, type SseState } from './sse.ts';
 import { printable, safeJson, shortId } from './text.ts';
@@ -83,7 +84,7 @@ class Follower {
 
   /** One connection, to its end. */
   async #connect(connected: () => void): Promise<void> {
-    const { entity, relation, scope, source } = this.#options;
+    const { entity, relation, scope, source, mesh } = this.#options;
     const silence = new AbortController();
     const signal = AbortSignal.any([this.#ending.signal, silence.signal]);
     let timer = setTimeout(() => silence.abort(), WATCH_SILENCE_MS);
@@ -93,7 +94,7 @@ class Follower {
     };
     try {
       const response = await this.#client.stream('/v1/events', 'text/event-stream', {
-        query: { entity, relation, scope, source },
+        query: { entity, relation, scope, source, events: mesh ? ['commits', 'mesh'] : ['commits'] },
         headers: { 'last-event-id': this.#state.lastEventId },
         signal,
       });
@@ -129,12 +130,16 @@ class Follower {
       return;
     }
     this.#seen += 1;
-    if (out.json) return out.lines([safeJson({ event, id: this.#state.lastEventId, data: parsed })]);
+    // What happens on the mesh has no place in the log to resume from.
+    const id = event.includes('.') ? null : this.#state.lastEventId;
+    if (out.json) return out.lines([safeJson({ event, id, data: parsed })]);
     if (event === 'fact') {
       const fact = parsed as unknown as FactRecord;
       return out.lines([out.quiet ? printable(valueText(fact.value)) : factLine(out, fact)]);
     }
-    if (event === 'resolution' && !out.quiet) await out.lines([resolutionLine(parsed)]);
+    if (out.quiet) return;
+    if (event === 'resolution') return out.lines([resolutionLine(parsed)]);
+    await out.lines([meshLine(event, parsed)]);
   }
 }
 
@@ -142,6 +147,14 @@ function resolutionLine(data: Record<string, unknown>): string {
   const { timestamp, entity, relation, verdict, winning_fact_id, source } = data;
   const winner = typeof winning_fact_id === 'string' ? `${shortId(winning_fact_id)} holds` : String(verdict);
   return printable(`${timestamp}  ${entity}  ${relation}  resolved: ${winner}  ${source}`);
+}
+
+/** Events of the mesh differ in few members: what is there is shown. */
+function meshLine(event: string, data: Record<string, unknown>): string {
+  const { at, peer_id, org, ...rest } = data;
+  const who = typeof peer_id === 'string' ? [shortPeer(peer_id), ...(org === null ? [] : [String(org)])] : [];
+  const members = Object.entries(rest).map(([name, value]) => `${name} ${String(value)}`);
+  return printable([...(at === undefined ? [] : [String(at)]), event, ...who, members.join(', ')].join('  '));
 }
 
 /** Whether waiting may help: the daemon restarts, is busy, or the network is down. */

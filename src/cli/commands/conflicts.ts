@@ -54,16 +54,8 @@ function defineList(command: Command, parent: Command, cli: Cli): void {
       cli.action<ListOptions>(async (session, _args, options, self) => {
         const [stray] = self.args;
         if (stray !== undefined) {
-          const { nearest } = await import('../../config/settings.ts');
-          const guess = nearest(
-            stray,
-            parent.commands.map((each) => each.name()),
-          );
-          const help = 'See stigmesh conflicts --help';
-          throw usage(
-            `unknown command 'conflicts ${stray}'`,
-            guess === undefined ? help : `did you mean ${guess}? ${help}`,
-          );
+          const { unknownCommand } = await import('../stray.ts');
+          throw await unknownCommand(parent, stray);
         }
         const { out } = session;
         const client = await session.client();

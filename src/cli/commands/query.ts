@@ -11,7 +11,7 @@ import { readValue, VALUE_TYPES, valueText } from '../values.ts';
 
 export type FactPage = z.output<typeof factPage>;
 
-export const INCLUDES = ['history', 'retracted', 'superseded', 'expired', 'losing'] as const;
+export const INCLUDES = ['history', 'retracted', 'superseded', 'expired', 'losing', 'quarantined'] as const;
 
 interface Options {
   readonly relationPrefix?: string;

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import type { nodeStatus, wellKnown } from '../../api/schema/records.ts';
+import type { nodeStatus } from '../../api/schema/records.ts';
 import { CliError } from '../errors.ts';
+import { lagText } from '../peer-text.ts';
 import type { Cli } from '../program.ts';
 import { findHolder } from '../running.ts';
 import type { Session } from '../session.ts';
@@ -25,7 +26,6 @@ export function define(command: Command, cli: Cli): void {
           }
           throw error;
         }
-        const known = await client.get<z.output<typeof wellKnown>>('/.well-known/stigmem');
         const holder = await findHolder(session.paths, session.holderWorld);
         const isOfThisHome = holder?.url === client.url;
         await out.answer({
@@ -39,7 +39,9 @@ export function define(command: Command, cli: Cli): void {
               ],
               ['node', status.peer_id],
               ['org', `${status.org}  fingerprint ${status.fingerprint}`],
-              ['mesh', known.federation === 'enabled' ? 'on' : 'off'],
+              ['mesh', meshText(status.mesh)],
+              ['addresses', status.mesh.addrs.length === 0 ? undefined : status.mesh.addrs],
+              ['lag', meshLag(status.mesh)],
               ['facts', factCounts(status)],
               ['last write', status.last_commit_at ?? 'never'],
               ['clock', clock(status)],
@@ -69,6 +71,23 @@ function storeText({ status, reason, store_bytes, schema }: NodeStatus): string 
   const size = store_bytes === null ? 'size unknown' : byteCount(store_bytes);
   const state = status === 'ok' ? '' : `, writes REFUSED: ${reason?.message ?? 'no reason given'}`;
   return `${size}, schema ${schema}${state}`;
+}
+
+function meshText({ enabled, peers, sets, indexed }: NodeStatus['mesh']): string {
+  if (!enabled) return 'off';
+  const { active, connected, pending, suspended, expired } = peers;
+  const others = Object.entries({ pending, suspended, expired }).filter(([, count]) => count > 0);
+  return [
+    active === 0 ? 'on, no active peers' : `on, ${connected} of ${counted(active, 'active peer')} connected`,
+    ...others.map(([state, count]) => `${count} ${state}`),
+    ...(indexed ? [counted(sets, 'set')] : ['indexes LOADING: nothing is reconciled yet']),
+  ].join(', ');
+}
+
+/** The peer that is furthest behind, and the one we are furthest behind. */
+function meshLag({ enabled, lag }: NodeStatus['mesh']): string | undefined {
+  const text = lagText(lag);
+  return enabled && text !== '' ? text : undefined;
 }
 
 /** What waits: nothing of it should stay for long. */

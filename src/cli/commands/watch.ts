@@ -8,6 +8,7 @@ export interface WatchOptions {
   readonly source?: string;
   readonly since?: number;
   readonly count?: number;
+  readonly mesh?: boolean;
 }
 
 export function define(command: Command, cli: Cli): void {
@@ -25,6 +26,7 @@ export function define(command: Command, cli: Cli): void {
       'begin after this local sequence number; 0 is the beginning',
       wholeNumber('--since', 0, 1e15 - 1),
     )
+    .option('--mesh', 'also what happens on the mesh, from now on; takes the permission federate or admin')
     .option('--count <events>', 'end after so many events', wholeNumber('--count', 1, 1e9))
     .addHelpText('after', '\nWith --json, each line is one event: {"event":…,"id":…,"data":…}.')
     .action(

@@ -319,7 +319,9 @@ describe('cli: commands', () => {
         ],
       );
       assert.match(stderr, /connecting again[\s\S]*broke[\s\S]*trying again in[\s\S]*warning: reset/);
-      assert.ok(bench.daemon.requests.some(({ url }) => url === '/v1/events?relation=memory%3A*&scope=local'));
+      assert.ok(
+        bench.daemon.requests.some(({ url }) => url === '/v1/events?relation=memory%3A*&scope=local&events=commits'),
+      );
     });
 
     it('doubles its pauses up to the longest', async () => {
