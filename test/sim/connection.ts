@@ -40,7 +40,7 @@ export class SimConnectionEnd implements Connection {
     this.peerId = remote.peerId;
     this.outbound = outbound;
     // The port of whoever dialled is any.
-    this.remoteAddr = outbound ? remote.addresses()[0]! : `/ip4/${remote.ip}/tcp/50000`;
+    this.remoteAddr = `/ip4/${remote.ip}/tcp/${outbound ? 4701 : 50_000}`;
     this.#nextStream = outbound ? 1 : 2;
   }
 

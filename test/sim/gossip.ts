@@ -75,7 +75,7 @@ export class SimGossip implements Gossip {
     const path = this.#network.path(this.#transport, end.remote);
     const { gossipLoss, gossipDuplicates, gossipReorderMs } = path.terms;
     const copies = path.random.next() < gossipLoss ? 0 : path.random.next() < gossipDuplicates ? 2 : 1;
-    const copy = data.slice();
+    const copy = new Uint8Array(data);
     for (let n = 0; n < copies; n++) {
       const delay = path.delay(data.length) + path.random.next() * gossipReorderMs;
       this.#network.schedule(path.name, `gossip ${data.length} ${crc32(data).toString(16)}`, delay, () => {

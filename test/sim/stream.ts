@@ -62,7 +62,7 @@ export class SimStream implements FrameStream {
     if (this.#failure) throw this.#failure;
     if (this.#isClosedHere) throw streamClosed('it was closed here');
     this.#unacknowledged += frame.length;
-    this.#transmit({ type: 'data', frame: frame.slice() });
+    this.#transmit({ type: 'data', frame: new Uint8Array(frame) });
     if (this.#unacknowledged < SEND_BUFFER_BYTES) return;
     await new Promise<void>((resolve, reject) => {
       const timer = this.#world.setTimeout(() => {

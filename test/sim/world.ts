@@ -31,6 +31,8 @@ export class Simulation {
   readonly #kept: string[] = [];
   readonly #keep: number;
   readonly #worlds = new Map<string, SimWorld>();
+  /** Lives that a name had before: a restarted daemon does not draw the same numbers again. */
+  readonly #lives = new Map<string, number>();
   #now: number;
   #events = 0;
   #lastTraffic: number;
@@ -62,7 +64,7 @@ export class Simulation {
   world(name: string, options: { skewMs?: number } = {}): SimWorld {
     let world = this.#worlds.get(name);
     if (!world) {
-      world = new SimWorld(this, name, options.skewMs ?? 0);
+      world = new SimWorld(this, { name, life: this.#lives.get(name) ?? 0, skewMs: options.skewMs ?? 0 });
       this.#worlds.set(name, world);
     }
     return world;
@@ -71,7 +73,7 @@ export class Simulation {
   /** Ends a world: its timers never fire. The next one of the name is another. */
   end(name: string): void {
     this.#worlds.get(name)?.end();
-    this.#worlds.delete(name);
+    if (this.#worlds.delete(name)) this.#lives.set(name, (this.#lives.get(name) ?? 0) + 1);
   }
 
   /** An Ed25519 key that depends on the seed and the name alone. */
@@ -183,20 +185,25 @@ export class SimWorld implements MeshWorld {
   readonly name: string;
   /** How far its clock is off, ms. */
   skewMs: number;
+  /** By how much its clock is too fast, and from when on (virtual Unix ms). */
+  drift = { rate: 0, since: 0 };
   readonly #simulation: Simulation;
   readonly #random: Random;
   readonly #timers = new Set<Event>();
   #frozen: (() => void)[] | null = null;
   #ended = false;
 
-  constructor(simulation: Simulation, name: string, skewMs: number) {
+  constructor(simulation: Simulation, { name, life, skewMs }: { name: string; life: number; skewMs: number }) {
     this.#simulation = simulation;
     this.name = name;
     this.skewMs = skewMs;
-    this.#random = simulation.random(`world/${name}`);
+    this.#random = simulation.random(life === 0 ? `world/${name}` : `world/${name}/${life}`);
   }
 
-  readonly now = (): number => Math.floor(this.#simulation.now + this.skewMs);
+  readonly now = (): number => {
+    const { now } = this.#simulation;
+    return Math.floor(now + this.skewMs + this.drift.rate * (now - this.drift.since));
+  };
 
   readonly random = (): number => this.#random.next();
 

@@ -19,6 +19,7 @@ export interface Registrar {
  */
 export class AdmissionGate {
   readonly #admits: (peerId: string) => boolean;
+  readonly #beforeMeeting: (peerId: string) => void;
   readonly #topologies = new Map<string, { protocol: string; topology: Topology }>();
   readonly #protocols = new Set<string>();
   /** Connected peers that speak one of the protocols, and whether the service was introduced to them. */
@@ -26,8 +27,10 @@ export class AdmissionGate {
   #host: Libp2p | null = null;
   #nextId = 0;
 
-  constructor(admits: (peerId: string) => boolean) {
+  /** @param beforeMeeting called before the service is introduced to a peer, or gets a stream of it */
+  constructor(admits: (peerId: string) => boolean, beforeMeeting: (peerId: string) => void = () => {}) {
     this.#admits = admits;
+    this.#beforeMeeting = beforeMeeting;
   }
 
   /** Peers that the service was introduced to. */
@@ -72,6 +75,7 @@ export class AdmissionGate {
     const connection = peer && this.#host?.getConnections(peer.id).find(({ status }) => status === 'open');
     if (!connection || !this.#admits(peerId)) return;
     peer.isIn = true;
+    this.#beforeMeeting(peerId);
     // A service registers the same thing for each version of its protocol; once will do.
     for (const topology of new Set([...this.#topologies.values()].map((one) => one.topology))) {
       void topology.onConnect?.(peer.id, connection);
@@ -88,6 +92,7 @@ export class AdmissionGate {
             stream.abort(new Error('not admitted'));
             return undefined;
           }
+          this.#beforeMeeting(peerId);
           return handler(stream, connection);
         };
         return real.handle(protocol, guarded, options);

@@ -38,7 +38,7 @@ const VERDICTS = {
 /** The router as far as it is used beyond its declared interface. */
 type Router = GossipSub &
   GossipInside & {
-    readonly streamsOutbound: ReadonlyMap<string, unknown>;
+    readonly streamsOutbound: Map<string, { readonly rawStream?: { readonly status: string } }>;
     readonly status?: { readonly heartbeatTimeout?: NodeJS.Timeout };
   };
 
@@ -57,12 +57,15 @@ export class Libp2pGossip implements Gossip {
 
   constructor(components: { world: MeshWorld; misbehaved: (peerId: string, what: Misbehaviour) => void }) {
     const { world, misbehaved } = components;
-    this.gate = new AdmissionGate((peerId) => this.#admits(peerId));
+    this.gate = new AdmissionGate(
+      (peerId) => this.#admits(peerId),
+      (peerId) => this.#bury(peerId),
+    );
     this.#guard = new GossipGuard({ now: () => world.now(), misbehaved }, { topic: TOPIC });
     this.#watchdog = new GossipWatchdog({
       world,
       members: () => this.gate.members,
-      isAlive: (peerId) => this.#router?.streamsOutbound.has(peerId) ?? true,
+      isAlive: (peerId) => this.#isAlive(peerId),
       revive: (peerId) => this.gate.introduce(peerId),
     });
   }
@@ -154,6 +157,16 @@ export class Libp2pGossip implements Gossip {
     this.#watchdog.stop();
     // The router forgets this one, which would keep a process for another second.
     clearTimeout(this.#router?.status?.heartbeatTimeout);
+  }
+
+  #isAlive(peerId: string): boolean {
+    const stream = this.#router?.streamsOutbound.get(peerId);
+    return stream?.rawStream?.status === 'open';
+  }
+
+  /** The router opens no stream where it believes to have one, and misses the end of one that is reset while it opens. */
+  #bury(peerId: string): void {
+    if (!this.#isAlive(peerId)) this.#router?.streamsOutbound.delete(peerId);
   }
 
   /** Messages are kept and passed on by the router only after this said `accept`. */

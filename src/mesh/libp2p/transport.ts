@@ -66,7 +66,8 @@ export class Libp2pTransport implements Transport {
   readonly #served = new Map<string, ServedProtocol>();
   readonly #connections = new Map<string, Map<Libp2pConnection, Connection>>();
   #host: Libp2p | null = null;
-  #state: 'new' | 'running' | 'stopped' = 'new';
+  #state: 'new' | 'starting' | 'running' | 'stopped' = 'new';
+  #starting: Promise<void> | null = null;
   #events: TransportEvents = { connected: () => {}, disconnected: () => {} };
 
   /** @throws MeshError `invalid_address` */
@@ -105,28 +106,18 @@ export class Libp2pTransport implements Transport {
 
   async start(): Promise<void> {
     if (this.#state !== 'new') throw transportStopped();
-    const host = await createHost({ gater: this.#gater, gossip: this.#gossip, discovery: this.#discovery }, this.#init);
-    host.addEventListener('connection:open', ({ detail }) => this.#opened(detail));
-    host.addEventListener('connection:close', ({ detail }) => this.#closed(detail));
-    this.#host = host;
-    for (const served of this.#served.values()) await this.#serve(host, served);
-    try {
-      await host.start();
-    } catch (cause) {
-      this.#host = null;
-      await stopHost(host);
-      const hint = 'another program may use the port; change mesh.listen, or stop the other one';
-      const message = `cannot listen on ${this.#init.listen.join(', ')}`;
-      throw new MeshError('listen_failed', message, hint, { cause });
-    }
-    this.#state = 'running';
-    this.#gossip.start();
-    this.#discovery.start();
+    this.#state = 'starting';
+    this.#starting = this.#begin();
+    await this.#starting;
   }
 
   async stop(): Promise<void> {
-    if (this.#state !== 'running') return;
+    // Who is asked to stop while it starts, starts first: half a host cannot be stopped.
+    await this.#starting?.catch(() => {});
+    const host = this.#host;
     this.#state = 'stopped';
+    this.#host = null;
+    if (!host) return;
     this.#gossip.stop();
     this.#discovery.stop();
     let timer: unknown;
@@ -135,8 +126,9 @@ export class Libp2pTransport implements Transport {
     });
     await Promise.race([Promise.all([...this.#served.values()].map((served) => served.stop())), patience]);
     this.#world.clearTimeout(timer);
-    if (this.#host) await stopHost(this.#host);
-    this.#host = null;
+    const connections = [...this.#connections.values()].flatMap((views) => [...views.keys()]);
+    await Promise.all(connections.map((connection) => this.#hangUp(connection)));
+    await stopHost(host);
   }
 
   on(events: TransportEvents): void {
@@ -150,6 +142,7 @@ export class Libp2pTransport implements Transport {
   async handle(protocol: Protocol, handler: Handler, admits: (peerId: string) => boolean): Promise<void> {
     const served = new ServedProtocol({ world: this.#world, handler, admits }, protocol);
     this.#served.set(protocol.id, served);
+    await this.#starting?.catch(() => {});
     if (this.#host) await this.#serve(this.#host, served);
   }
 
@@ -212,19 +205,7 @@ export class Libp2pTransport implements Transport {
 
   async disconnect(peerId: string): Promise<void> {
     const connections = [...(this.#connections.get(peerId)?.keys() ?? [])];
-    await Promise.all(
-      connections.map(async (connection) => {
-        const controller = new AbortController();
-        const timer = this.#world.setTimeout(() => controller.abort(), DISCONNECT_MS);
-        try {
-          await connection.close({ signal: controller.signal });
-        } catch (error) {
-          connection.abort(error as Error);
-        } finally {
-          this.#world.clearTimeout(timer);
-        }
-      }),
-    );
+    await Promise.all(connections.map((connection) => this.#hangUp(connection)));
   }
 
   connections(): readonly Connection[] {
@@ -244,6 +225,26 @@ export class Libp2pTransport implements Transport {
     return known === undefined || known < 0 ? null : known;
   }
 
+  async #begin(): Promise<void> {
+    const host = await createHost({ gater: this.#gater, gossip: this.#gossip, discovery: this.#discovery }, this.#init);
+    host.addEventListener('connection:open', ({ detail }) => this.#opened(detail));
+    host.addEventListener('connection:close', ({ detail }) => this.#closed(detail));
+    for (const served of this.#served.values()) await this.#serve(host, served);
+    try {
+      await host.start();
+    } catch (cause) {
+      this.#state = 'stopped';
+      await stopHost(host);
+      const hint = 'another program may use the port; change mesh.listen, or stop the other one';
+      const message = `cannot listen on ${this.#init.listen.join(', ')}`;
+      throw new MeshError('listen_failed', message, hint, { cause });
+    }
+    this.#host = host;
+    this.#state = 'running';
+    this.#gossip.start();
+    this.#discovery.start();
+  }
+
   #running(): Libp2p {
     if (this.#state !== 'running' || !this.#host) throw transportStopped();
     return this.#host;
@@ -252,6 +253,20 @@ export class Libp2pTransport implements Transport {
   async #serve(host: Libp2p, served: ServedProtocol): Promise<void> {
     const { id, maxInboundStreams } = served.protocol;
     await host.handle(id, served.accept, { maxInboundStreams: maxInboundStreams + 1, force: true });
+  }
+
+  async #hangUp(connection: Libp2pConnection): Promise<void> {
+    // Closed in order, its streams would be, too: to the other side that looks as if everything had been said.
+    for (const stream of connection.streams) stream.abort(new Error('the connection ends'));
+    const controller = new AbortController();
+    const timer = this.#world.setTimeout(() => controller.abort(), DISCONNECT_MS);
+    try {
+      await connection.close({ signal: controller.signal });
+    } catch (error) {
+      connection.abort(error as Error);
+    } finally {
+      this.#world.clearTimeout(timer);
+    }
   }
 
   #connectionTo(peerId: string): Libp2pConnection | undefined {
