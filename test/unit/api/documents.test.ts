@@ -6,8 +6,11 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { renderMarkdown } from '../../../src/api/docs/markdown.ts';
 import { ERRORS } from '../../../src/api/errors.ts';
+import { MESH_EVENT_NAMES } from '../../../src/api/events/mesh.ts';
 import { MAX_DOC_PAGE_BYTES } from '../../../src/api/limits.ts';
 import { endpoints } from '../../../src/api/operations/index.ts';
+import { peerStatus } from '../../../src/api/wire-federation.ts';
+import { PEER_STATES } from '../../../src/node/federation.ts';
 import { start, stopAll } from './fakes.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: documents are looked into freely here.
@@ -98,6 +101,35 @@ describe('OpenAPI document', () => {
       }
     }
     assert.ok(compared >= 25, `${compared} routes compared`);
+  });
+});
+
+describe('hand-written pages', () => {
+  const page = (name: string) => readFile(join(import.meta.dirname, '../../../docs', name), 'utf8');
+
+  it('name every method of JSON-RPC', async () => {
+    const text = await page('json-rpc.md');
+    for (const endpoint of endpoints) {
+      if (endpoint.kind === 'json' && endpoint.rpc) assert.ok(text.includes(`\`${endpoint.name}\``), endpoint.name);
+    }
+  });
+
+  it('name every event', async () => {
+    const text = await page('events.md');
+    for (const name of ['fact', 'resolution', 'reset', ...MESH_EVENT_NAMES])
+      assert.ok(text.includes(`| \`${name}\` |`), name);
+  });
+
+  it('name every route of the mesh and every state of a peer', async () => {
+    const text = await page('http.md');
+    const paths = new Set(endpoints.map(({ path }) => path).filter((path) => path.startsWith('/v1/federation/')));
+    assert.ok(paths.size > 10);
+    for (const path of paths) {
+      const spelled = path.replace('*}', '}');
+      const short = spelled.replace('/v1/federation', '…');
+      assert.ok(text.includes(spelled) || text.includes(short), path);
+    }
+    for (const state of PEER_STATES) assert.ok(text.includes(`| \`${state}\` | \`${peerStatus(state)}\` |`), state);
   });
 });
 
