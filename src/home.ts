@@ -313,6 +313,8 @@ function openNode(
       durable: config.store.sync,
       maxSkewMs: config.facts.max_skew_s * 1000,
       manyRelations: new Set(many.map(([relation]) => relation)),
+      unknownOrigins: config.mesh.unknown_origins,
+      trustedResolvers: config.mesh.trusted_resolvers,
       maxBatch: config.limits.batch_facts,
       maxGardens: config.limits.gardens,
       maxApiKeys: config.limits.api_keys,

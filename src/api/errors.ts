@@ -217,6 +217,18 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   invalid_fingerprint: { status: 422, rpc: -31048, title: 'Not a fingerprint' },
   manifest_invalid: { status: 422, rpc: -31049, title: 'The manifest does not hold' },
   node_not_revoked: { status: 409, rpc: -31050, title: 'The key of this node was not revoked' },
+  scope_violation: { status: 403, rpc: -31060, title: 'Not shared with whoever sent it' },
+  unknown_org: { status: 404, rpc: -31061, title: 'The manifest of the organisation is not known' },
+  key_revoked: { status: 403, rpc: -31062, title: 'Signed with a key that had been revoked' },
+  origin_removed: { status: 403, rpc: -31063, title: 'Signed by a node that was removed here' },
+  origin_rejected: { status: 403, rpc: -31064, title: 'Nothing of that organisation is taken' },
+  too_many_namespaces: {
+    status: 409,
+    rpc: -31065,
+    title: 'The organisation has as many relation namespaces as one may',
+  },
+  too_many_sets: { status: 409, rpc: -31066, title: 'There are as many sets of statements as there may be' },
+  quarantine_full: { status: 409, rpc: -31067, title: 'As much of that organisation is in quarantine as may be' },
 };
 
 export function isErrorCode(code: unknown): code is ErrorCode {

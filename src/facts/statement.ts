@@ -78,6 +78,18 @@ export interface ResolutionStatement extends Envelope {
   readonly ext: { readonly garden_id?: string };
 }
 
+/**
+ * A manifest of the organisation that the origin speaks for, as a statement, so that it reaches whoever gets the
+ * organisation's public statements. What stands in it is judged at admission (spec/mesh.md, Identity), not here.
+ */
+export interface ManifestStatement extends Envelope {
+  readonly v: 1;
+  readonly kind: 'manifest';
+  readonly audience: 'public';
+  readonly body: JsonObject & { readonly authority: string };
+  readonly ext: { readonly [member: string]: never };
+}
+
 /** A kind or version this node does not know: kept, passed on, never indexed. */
 export interface OpaqueStatement extends Envelope {
   readonly opaque: true;
@@ -85,7 +97,7 @@ export interface OpaqueStatement extends Envelope {
   readonly ext?: { readonly [member: string]: unknown };
 }
 
-export type Statement = FactStatement | ResolutionStatement | OpaqueStatement;
+export type Statement = FactStatement | ResolutionStatement | ManifestStatement | OpaqueStatement;
 
 export function isFact(statement: Statement): statement is FactStatement {
   return statement.kind === 'fact' && !('opaque' in statement);
@@ -93,6 +105,10 @@ export function isFact(statement: Statement): statement is FactStatement {
 
 export function isResolution(statement: Statement): statement is ResolutionStatement {
   return statement.kind === 'resolution' && !('opaque' in statement);
+}
+
+export function isManifest(statement: Statement): statement is ManifestStatement {
+  return statement.kind === 'manifest' && !('opaque' in statement);
 }
 
 /** A statement with its name, not yet signed. */
@@ -124,7 +140,7 @@ export function factDigest(body: FactBody): Digest {
  *
  * @throws FactError `statement_too_large`, `lone_surrogate`, `too_deep`
  */
-export function encodeStatement<S extends FactStatement | ResolutionStatement>(statement: S): EncodedStatement<S> {
+export function encodeStatement<S extends Exclude<Statement, OpaqueStatement>>(statement: S): EncodedStatement<S> {
   const bytes = canonicalBytes(statement as unknown as JsonValue);
   if (bytes.length > MAX_STATEMENT_BYTES) {
     throw new FactError(
@@ -161,7 +177,7 @@ function readStatement(json: JsonValue): Statement {
   if (typeof timestamp !== 'string') throw malformed('timestamp', 'is not text');
   parseUtcInstant(timestamp, 'timestamp');
   const envelope = { v, kind, origin, org, audience, hlc, timestamp };
-  if (v !== 1 || (kind !== 'fact' && kind !== 'resolution')) {
+  if (v !== 1 || (kind !== 'fact' && kind !== 'resolution' && kind !== 'manifest')) {
     const isObject = typeof object.ext === 'object' && object.ext !== null && !Array.isArray(object.ext);
     return { ...envelope, ...(isObject && { ext: object.ext as JsonObject }), opaque: true };
   }
@@ -169,6 +185,7 @@ function readStatement(json: JsonValue): Statement {
   onlyMembers(object, ['v', 'kind', 'origin', 'org', 'audience', 'hlc', 'timestamp', 'body', 'ext'], 'statement');
   const body = asObject(object.body, 'body');
   const ext = asObject(object.ext, 'ext');
+  if (kind === 'manifest') return { ...envelope, ...readManifest(audience, org, body, ext) };
   if (body.scope !== audience) throw malformed('audience', 'differs from body.scope');
   if (kind === 'fact') {
     onlyMembers(body, ['entity', 'relation', 'value', 'source', 'confidence', 'scope'], 'body');
@@ -187,6 +204,19 @@ function readStatement(json: JsonValue): Statement {
     body: sameSpelling(body, readResolution(body)),
     ext: sameSpelling(ext, ext.garden_id === undefined ? {} : { garden_id: gardenUri(ext.garden_id) }),
   };
+}
+
+/** Every manifest is for everybody: whoever may hold one statement of an organisation needs it to believe the others. */
+function readManifest(
+  audience: FactScope,
+  org: string,
+  body: JsonObject,
+  ext: JsonObject,
+): Pick<ManifestStatement, 'v' | 'kind' | 'audience' | 'body' | 'ext'> {
+  if (audience !== 'public') throw malformed('audience', 'of a manifest is not public');
+  if (body.authority !== org) throw malformed('body.authority', 'differs from org');
+  onlyMembers(ext, [], 'ext');
+  return { v: 1, kind: 'manifest', audience, body: body as ManifestStatement['body'], ext: {} };
 }
 
 /** An org authority is a DNS-style name: lower-case labels, digits and hyphens, at most 253 characters (RFC 1035). */

@@ -35,10 +35,18 @@ export interface ViewResolution {
  * - `retraction`: a confidence-0 statement that retracted its own org's facts (or nothing). - `dispute`: one that denies
  *   another org's live fact. - `retracted`, `superseded`, `expired`: no longer live, for the reason named.
  */
-export type EntryState = 'current' | 'losing' | 'retraction' | 'dispute' | 'retracted' | 'superseded' | 'expired';
+export type ViewState = 'current' | 'losing' | 'retraction' | 'dispute' | 'retracted' | 'superseded' | 'expired';
+
+/**
+ * What keeps a statement out of the view altogether, as this node judges whoever signed it. - `quarantined`: nobody here
+ * trusts its organisation (yet). - `revoked`: its key had been revoked when it was signed.
+ */
+export type BarredState = 'quarantined' | 'revoked';
+
+export type EntryState = ViewState | BarredState;
 
 export interface EntryView {
-  readonly state: EntryState;
+  readonly state: ViewState;
   /** Another live value or denial stands against this one, unresolved; never true of what was overruled. */
   readonly contradicted: boolean;
   /** The other side won a resolution against this one. */

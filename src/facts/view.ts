@@ -4,11 +4,11 @@ import { type Judgements, judge, pairKey, settledBy } from './view-judgements.ts
 import {
   type ConflictView,
   compareEntries,
-  type EntryState,
   type EntryView,
   type KeyView,
   type ViewEntry,
   type ViewResolution,
+  type ViewState,
 } from './view-model.ts';
 import { contradict, type Side, standing } from './view-sides.ts';
 
@@ -63,7 +63,7 @@ const ENTRY_VIEWS = Object.fromEntries(
       [false, true].map((overruled): EntryView => ({ state, contradicted, overruled })),
     ),
   ]),
-) as Record<EntryState, EntryView[][]>;
+) as Record<ViewState, EntryView[][]>;
 
 /** Statements mostly come in the order of their clocks, and looking is cheaper than sorting. */
 function inOrder(entries: readonly ViewEntry[]): boolean {
@@ -210,7 +210,7 @@ function conflictSide({ key, id, claim, hlc }: Side): ConflictSide {
   return { key, id, claim, hlc };
 }
 
-function stateOf(entry: ViewEntry, side: Side | undefined, retracted: ReadonlySet<string>): EntryState {
+function stateOf(entry: ViewEntry, side: Side | undefined, retracted: ReadonlySet<string>): ViewState {
   if (entry.supersededBy !== null) return 'superseded';
   if (entry.confidence === 0) return side === undefined ? 'retraction' : 'dispute';
   if (retracted.has(entry.id)) return 'retracted';

@@ -10,6 +10,7 @@ import {
   type HybridLogicalClock,
   hlcWall,
   isFact,
+  isManifest,
   isResolution,
   type JsonValue,
   LAST_INSTANT,
@@ -26,25 +27,31 @@ import { compareEntries } from '../facts/view.ts';
 import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader } from '../store/store.ts';
-import type { Cardinality } from './cardinality.ts';
+import type { Arrival, Authority } from './authority.ts';
+import { CARDINALITY_RELATION, type Cardinality } from './cardinality.ts';
+import type { Equivocations } from './equivocation.ts';
 import { NodeError } from './errors.ts';
 import type { Expiry } from './expiry.ts';
+import type { Manifests } from './manifests.ts';
 import {
   decodeLogRecord,
   encodeLogRecord,
   fromJson,
+  isBarred,
   type LogRecord,
   type Note,
+  type Signed,
   type StoredEntry,
   type StoredResolution,
   storedStatement,
   toJson,
 } from './records.ts';
+import type { Sets } from './sets.ts';
+import type { Standing } from './standing.ts';
 import { entryOf, keyOf, type ViewTable } from './view-table.ts';
 import type { Group, PendingNote } from './writer.ts';
 
-/** Where a statement came from: written here, or read from an export by the operator. Peers join with the mesh. */
-export type Arrival = { readonly via: 'local' } | { readonly via: 'import' };
+export type { Arrival } from './authority.ts';
 
 /** A statement on its way in: its bytes, and either a signature to check or the key to sign with. */
 export type Candidate = EncodedStatement & { readonly sig?: Uint8Array };
@@ -55,6 +62,11 @@ export interface AdmissionComponents {
   readonly clock: HybridLogicalClock;
   readonly cardinality: Cardinality;
   readonly expiry: Expiry;
+  readonly authority: Authority;
+  readonly standing: Standing;
+  readonly manifests: Manifests;
+  readonly sets: Sets;
+  readonly equivocations: Equivocations;
   /** The node key: signs what is written here. */
   readonly nodeKey: KeyObject;
   /** Public key of an origin, from its peer id. Throws when the id is malformed. */
@@ -62,14 +74,10 @@ export interface AdmissionComponents {
 }
 
 export interface AdmissionInit {
-  readonly peerId: string;
-  readonly org: string;
   readonly maxSkewMs: number;
 }
 
 const EMPTY = Buffer.alloc(0);
-const RESERVED_ENTITY = /^stigmem:(?:conflict|resolution):/;
-
 /**
  * The one door of the log. Every statement, whatever way it came, is decoded strictly, hashed, its signature and its
  * origin's authority checked, its clock believed or not, and only then added, in the writer's turn.
@@ -77,6 +85,8 @@ const RESERVED_ENTITY = /^stigmem:(?:conflict|resolution):/;
 export class Admission {
   readonly #components: AdmissionComponents;
   readonly #init: AdmissionInit;
+  /** Statements that a group adds to the quarantine, by organisation; under the empty name, all of them. */
+  readonly #quarantined = new WeakMap<Group, Map<string, number>>();
 
   constructor(components: AdmissionComponents, init: AdmissionInit) {
     this.#components = components;
@@ -84,13 +94,31 @@ export class Admission {
   }
 
   /**
-   * Checks received bytes as far as they can be checked without the store. Costs a bounded amount whatever they hold.
+   * Decodes received bytes and checks whether they may come this way at all. Costs a bounded amount whatever they hold,
+   * and tells nothing about what is held here.
    *
-   * @throws FactError (form, signature, clock), NodeError (authority)
+   * @throws FactError (form), NodeError (`scope_violation`, `not_owner`, …)
    */
-  async inspect(bytes: Uint8Array, sig: Uint8Array, arrival: Arrival): Promise<Candidate> {
+  open(bytes: Uint8Array, arrival: Arrival): EncodedStatement {
     const encoded = decodeStatement(bytes);
-    this.#checkAuthority(encoded, arrival);
+    this.#components.authority.assertMayCome(encoded.statement, arrival);
+    return encoded;
+  }
+
+  /**
+   * Checks an opened statement as far as it can be checked without the store; signatures off the event loop.
+   *
+   * @param arriving authorities whose manifests are in the same batch
+   * @throws FactError (signature), NodeError (authority)
+   */
+  async inspect(
+    encoded: EncodedStatement,
+    sig: Uint8Array,
+    arrival: Arrival,
+    arriving?: ReadonlySet<string>,
+  ): Promise<Candidate> {
+    const { authority, manifests } = this.#components;
+    authority.assertMaySay(encoded.statement, arrival, undefined, arriving);
     if (sig.length !== 64)
       throw new FactError('bad_signature', 'an Ed25519 signature has 64 bytes', 'send it whole', 'sig');
     let key: KeyObject;
@@ -100,62 +128,91 @@ export class Admission {
       throw new NodeError('unknown_origin', 'origin is not an Ed25519 peer id', 'see spec/statements.md');
     }
     await verifyStatement(encoded.digest, sig, key);
+    await manifests.inspect(encoded);
     return { ...encoded, sig };
   }
 
-  /** Whether the statement's claims about itself may be made by this origin, coming this way. */
-  #checkAuthority({ statement }: EncodedStatement, { via }: Arrival): void {
-    if (isFact(statement) && RESERVED_ENTITY.test(statement.body.entity)) {
-      throw new NodeError(
-        'reserved_entity',
-        'conflicts and resolutions are derived, nobody asserts them',
-        'resolve a conflict with POST /v1/conflicts/{id}/resolve',
-      );
-    }
-    const own = statement.origin === this.#init.peerId && statement.org === this.#init.org;
-    if (via === 'local' && !own) {
-      throw new NodeError(
-        'unknown_origin',
-        'written here, but not by this node',
-        'restart the daemon with its own keys',
-      );
-    }
-  }
-
   /**
-   * Adds a checked statement in the writer's turn. Signs it there when it was made here.
+   * Adds a checked statement in the writer's turn, where whatever may have changed since is asked again. Signs it there
+   * when it was made here.
    *
    * @returns what was added, undefined when the log has it already (nothing is written then)
-   * @throws FactError `hlc_ahead`, before anything changed
+   * @throws FactError `hlc_ahead`, NodeError, before anything changed
    */
   async admit(group: Group, candidate: Candidate, arrival: Arrival, who: Principal): Promise<LogRecord | undefined> {
-    const { clock, store } = this.#components;
-    const { statement, digest } = candidate;
-    this.#checkAuthority(candidate, arrival);
+    const { store, authority, manifests, sets, equivocations } = this.#components;
+    const { statement, digest, bytes } = candidate;
+    const isLocal = arrival.via === 'local';
+    authority.assertMayCome(statement, arrival);
     const id = Buffer.from(digest).toString('hex');
-    if (group.added.has(id) || (arrival.via !== 'local' && (await store.get(keys.logKey(digest))) !== undefined))
-      return undefined;
-    if (arrival.via !== 'local') clock.observe(statement.hlc, this.#init.maxSkewMs);
+    if (group.added.has(id) || (!isLocal && (await store.get(keys.logKey(digest))) !== undefined)) return undefined;
+    authority.assertMaySay(statement, arrival, group);
+    this.#assertRoom(group, statement, arrival);
+    if (!isLocal) this.#components.clock.observe(statement.hlc, this.#init.maxSkewMs);
     group.added.set(id, statement);
-    if (isFact(statement)) await this.#addFact(group, statement, digest, id, arrival);
-    else if (isResolution(statement)) await this.#addResolution(group, statement, digest, id);
     const seq = group.nextSeq(isFact(statement));
+    await this.index(group, candidate, seq, isLocal);
+    if (isManifest(statement)) {
+      const from = arrival.via === 'peer' ? arrival.peerId : null;
+      manifests.admit(group, who, { statement, digest, bytes }, from);
+    }
+    if (!isLocal) await equivocations.look(group, who, statement, digest);
     const source = isFact(statement) || isResolution(statement) ? statement.body.source : statement.origin;
     const auditSeq = group.audit({ type: `${statement.kind}_write`, who, fact: digest, source }, false);
     const { sig } = candidate.sig ? { sig: candidate.sig } : signStatement(candidate, this.#components.nodeKey);
-    const receivedFrom = arrival.via === 'local' ? null : arrival.via;
-    const record: LogRecord = { seq, receivedAt: group.now, auditSeq, receivedFrom, sig, bytes: candidate.bytes };
+    const receivedFrom = isLocal ? null : arrival.via === 'peer' ? arrival.peerId : arrival.via;
+    const record: LogRecord = { seq, receivedAt: group.now, auditSeq, receivedFrom, sig, bytes };
     group.ops.push({ type: 'put', key: keys.logKey(digest), value: encodeLogRecord(record) });
-    group.ops.push({ type: 'put', key: keys.sequenceKey(seq), value: Buffer.from(digest) });
+    const row = sets.stage(group, { statement, digest, bytes, sig }, seq, receivedFrom);
+    group.ops.push({ type: 'put', key: keys.sequenceKey(seq), value: row });
     return record;
   }
 
-  /** Adds a statement of the log to the derived tables: as it comes in, and again when they are rebuilt. */
-  async index(group: Group, encoded: EncodedStatement): Promise<void> {
-    const id = Buffer.from(encoded.digest).toString('hex');
-    const { statement, digest } = encoded;
-    if (isFact(statement)) await this.#addFact(group, statement, digest, id, { via: 'import' });
-    else if (isResolution(statement)) await this.#addResolution(group, statement, digest, id);
+  /** @throws NodeError `too_many_namespaces`, `too_many_sets`, `quarantine_full` */
+  #assertRoom(group: Group, statement: Statement, arrival: Arrival): void {
+    const { authority, sets, standing } = this.#components;
+    const refusal = sets.refusal(group, statement);
+    if (refusal) throw refusal;
+    if (arrival.via === 'local' || !standing.isQuarantined(statement.org)) return;
+    const pending = this.#quarantined.get(group) ?? new Map<string, number>();
+    const ofOrg = pending.get(statement.org) ?? 0;
+    const ofAll = pending.get('') ?? 0;
+    if (arrival.via === 'peer') authority.assertRoom(statement.org, { ofOrg, ofAll });
+    this.#quarantined.set(group, pending.set(statement.org, ofOrg + 1).set('', ofAll + 1));
+  }
+
+  /**
+   * Adds a statement of the log to the derived tables: as it comes in, and again when they are rebuilt.
+   *
+   * @param isNew whether it was made here just now
+   */
+  async index(group: Group, { statement, digest }: EncodedStatement, seq: number, isNew = false): Promise<void> {
+    const id = Buffer.from(digest).toString('hex');
+    if (isFact(statement)) await this.#addFact(group, statement, digest, id, seq, isNew);
+    else if (isResolution(statement)) await this.#addResolution(group, statement, digest, id, seq);
+  }
+
+  /** Judges a statement of the log again after the standing of whoever signed it changed. */
+  async judge(group: Group, { statement, digest }: EncodedStatement, seq: number): Promise<void> {
+    const key = keyOf(statement);
+    if (!key) return;
+    const state = await this.#components.views.load(key);
+    const id = Buffer.from(digest).toString('hex');
+    const entry = state.entries.get(id);
+    if (isFact(statement) && entry) {
+      const signed = this.#signed(statement, seq);
+      const standing = this.#components.standing.of(signed);
+      const supersededBy = await this.#superseder(group, digest, statement.org);
+      const until = await this.#effectiveUntil(group, digest, entry);
+      const stands = standing === 'good' ? !isBarred(entry.state) : standing === entry.state;
+      if (stands && supersededBy === entry.supersededBy && until === entry.until) return;
+      if (until !== entry.until && until !== null) this.#components.expiry.schedule(group, until, state, id);
+      state.entries.set(id, { ...entry, ...signed, supersededBy, until });
+      state.touched.add(id);
+    }
+    state.changed(false);
+    group.dirty.add(state);
+    if (key.relation === CARDINALITY_RELATION) this.#components.cardinality.changed(group, state);
   }
 
   async #addFact(
@@ -163,7 +220,8 @@ export class Admission {
     statement: FactStatement,
     digest: Uint8Array,
     id: string,
-    { via }: Arrival,
+    seq: number,
+    isNew: boolean,
   ): Promise<void> {
     const { views } = this.#components;
     const { body, ext } = statement;
@@ -174,41 +232,54 @@ export class Admission {
       claim: Buffer.from(claim).toString('hex'),
       terms: termsDigest(statement.ext),
       ownUntil,
+      ...this.#signed(statement, seq),
     });
     const state = await views.load(keyOf(statement)!);
     let { until, supersededBy } = entry;
-    if (via !== 'local') {
+    if (!isNew) {
       // What others said about this statement may have come before it. Nobody can name a statement made just now.
       supersededBy = await this.#superseder(group, digest, statement.org);
       until = await this.#effectiveUntil(group, digest, entry);
     }
     state.entries.set(id, { ...entry, until, supersededBy });
     state.fresh.add(id);
-    state.changed(via === 'local' && body.confidence > 0);
+    state.changed(isNew && body.confidence > 0);
     group.dirty.add(state);
     if (until !== null) this.#components.expiry.schedule(group, until, state, id);
     for (const name of [claim, stigmemDigest(body)])
       group.ops.push({ type: 'put', key: keys.claimKey(name, statement.hlc, digest), value: EMPTY });
     for (const target of ext.supersedes ?? []) {
-      await this.#note(group, parseCid(target).digest, keys.NOTE.supersedes, statement, digest, { org: statement.org });
+      await this.#note(group, parseCid(target).digest, keys.NOTE.supersedes, statement, digest, seq);
     }
     if (body.relation === 'stigmem:ttl') {
       const target = ttlTarget(body.entity);
-      const note: Note = { org: statement.org, ttl: { value: body.value, confidence: body.confidence } };
-      if (target) await this.#note(group, target, keys.NOTE.ttl, statement, digest, note);
+      const ttl = { value: body.value, confidence: body.confidence };
+      if (target) await this.#note(group, target, keys.NOTE.ttl, statement, digest, seq, ttl);
     }
-    if (body.relation === 'stigmem:cardinality') this.#components.cardinality.changed(group, state);
+    if (body.relation === CARDINALITY_RELATION) this.#components.cardinality.changed(group, state);
   }
 
-  async #addResolution(group: Group, statement: ResolutionStatement, digest: Uint8Array, id: string): Promise<void> {
+  async #addResolution(
+    group: Group,
+    statement: ResolutionStatement,
+    digest: Uint8Array,
+    id: string,
+    seq: number,
+  ): Promise<void> {
     const state = await this.#components.views.load(keyOf(statement)!);
     const { sides, winner } = statement.body;
-    const stored: StoredResolution = { id, hlc: statement.hlc, org: statement.org, sides, winner };
+    const stored: StoredResolution = { id, ...this.#signed(statement, seq), sides, winner };
     state.resolutions.set(id, stored);
     // A judgement changes which value is shown, not what is live.
     state.changed(true);
     group.dirty.add(state);
     group.ops.push({ type: 'put', key: keys.resolutionKey(state.k, statement.hlc, digest), value: toJson(stored) });
+  }
+
+  /** What the views keep of who signed a statement. What this node signed, it need not be judged by. */
+  #signed({ org, origin, hlc }: Statement, seq: number): Signed {
+    const other = this.#components.standing.originOf(origin);
+    return { org, origin: other, hlc, seq: other === null ? 0 : seq };
   }
 
   /** Records what one statement says about another, and applies it where the other is known and of the same org. */
@@ -218,14 +289,20 @@ export class Admission {
     kind: keys.NoteKind,
     from: FactStatement,
     digest: Uint8Array,
-    note: Note,
+    seq: number,
+    ttl?: Note['ttl'],
   ): Promise<void> {
+    const signed = this.#signed(from, seq);
+    const { org, origin } = signed;
+    const note: Note = { org, ...(origin === null ? {} : { origin, seq }), ...(ttl && { ttl }) };
     const by = Buffer.from(digest).toString('hex');
     const id = Buffer.from(target).toString('hex');
     group.ops.push({ type: 'put', key: keys.noteKey(target, kind, from.hlc, digest), value: toJson(note) });
     group.notes.set(id, [...(group.notes.get(id) ?? []), { kind, hlc: from.hlc, id: by, note }]);
     const statement = group.added.get(id) ?? (await this.#stored(target));
     if (!statement || !isFact(statement) || statement.org !== from.org) return;
+    // What does not count, does nothing; if it comes to count, its targets are judged again.
+    if (this.#components.standing.of(signed) !== 'good') return;
     const state = await this.#components.views.load(keyOf(statement)!);
     const entry = state.entries.get(id);
     if (!entry) return;
@@ -259,7 +336,11 @@ export class Admission {
       }
       return undefined;
     });
-    return notes.filter(({ note }) => note.org === org);
+    const { standing } = this.#components;
+    return notes.filter(({ hlc, note }) => {
+      const { origin = null, seq = 0 } = note;
+      return note.org === org && standing.of({ org, origin, hlc, seq }) === 'good';
+    });
   }
 
   /** The own org's statement that supersedes this one; of several the smallest digest, so that order is no matter. */

@@ -29,7 +29,7 @@ import { NodeError } from './errors.ts';
 import { Idempotency } from './idempotency.ts';
 import { LARGE_KEY, MAX_IDEMPOTENCY_KEY, PREPARE_SLICE } from './limits.ts';
 import { notFound } from './queries.ts';
-import { readFacts, StoredFact } from './reader.ts';
+import { type Moment, readFacts, StoredFact } from './reader.ts';
 import { isLive, type StoredEntry } from './records.ts';
 import type { GardenService } from './services.ts';
 import { assertTargets, type TargetComponents } from './targets.ts';
@@ -44,7 +44,7 @@ export interface CommandsComponents {
   readonly admission: Admission;
   readonly clock: HybridLogicalClock;
   readonly gardens: GardenService;
-  readonly now: () => number;
+  readonly moment: () => Moment;
 }
 
 export interface CommandsInit {
@@ -224,7 +224,11 @@ export class Commands {
     const { digest, ...encoded } = encodeStatement(statement);
     const record = await this.#components.admission.admit(group, { ...encoded, digest }, { via: 'local' }, who);
     const id = Buffer.from(digest).toString('hex');
-    const read = (): FactView => new StoredFact(statement, digest, record!, state.entries.get(id)!, group.now);
+    const read = (): FactView =>
+      new StoredFact(statement, digest, record!, state.entries.get(id)!, {
+        ...this.#components.moment(),
+        now: group.now,
+      });
     return { id: statementId(digest), digest, created: true, read };
   }
 
@@ -367,7 +371,7 @@ export class Commands {
   }
 
   async #read(digest: Uint8Array): Promise<FactView> {
-    const [fact] = await readFacts(this.#components.store, [digest], this.#components.now());
+    const [fact] = await readFacts(this.#components.store, [digest], this.#components.moment());
     if (!fact) throw notFound();
     return fact;
   }

@@ -21,7 +21,7 @@ import { FIRST_READ, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
 import { MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
 import { assertMayRead, assertPageLimit, type Queries } from './queries.ts';
-import { readFacts } from './reader.ts';
+import { type Moment, readFacts } from './reader.ts';
 import { fromJson, type StoredConflict } from './records.ts';
 import type { ConflictPage, ConflictRecord, ConflictService, ResolveInput, ResolveResult } from './types.ts';
 import type { KeyState, ViewTable } from './view-table.ts';
@@ -34,7 +34,7 @@ export interface ConflictsComponents {
   readonly queries: Queries;
   readonly commands: Commands;
   readonly cursors: PageCursors;
-  readonly now: () => number;
+  readonly moment: () => Moment;
   readonly head: () => number;
   readonly settle: () => Promise<void>;
 }
@@ -215,7 +215,7 @@ export class Conflicts implements ConflictService {
     const records = await reader.getMany(ids.map(keys.conflictKey));
     const stored = records.map((record) => record && fromJson<StoredConflict>(record));
     const digests = stored.flatMap((one) => (one ? [Buffer.from(one.a, 'hex'), Buffer.from(one.b, 'hex')] : []));
-    const facts = await readFacts(reader, digests, this.#components.now());
+    const facts = await readFacts(reader, digests, this.#components.moment());
     const { queries } = this.#components;
     const found: ConflictRecord[] = [];
     let at = 0;

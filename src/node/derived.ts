@@ -18,6 +18,7 @@ import type { Store } from '../store/store.ts';
 import type { Conflicts } from './conflicts.ts';
 import { NodeError } from './errors.ts';
 import { notFound, type Queries } from './queries.ts';
+import type { Moment } from './reader.ts';
 import { decodeLogRecord, type LogRecord, storedStatement } from './records.ts';
 import type { ClaimSummary, ConflictRecord, FactPage, FactQuery, FactView } from './types.ts';
 
@@ -33,6 +34,7 @@ export interface DerivedFactsComponents {
   readonly store: Store;
   readonly queries: Queries;
   readonly conflicts: Conflicts;
+  readonly moment: () => Moment;
 }
 
 /**
@@ -81,7 +83,7 @@ export class DerivedFacts {
     const record = stored && decodeLogRecord(stored, digest);
     const statement = record && storedStatement(record);
     if (!record || !statement || !isResolution(statement)) return undefined;
-    const fact = resolutionFact(id, statement, record);
+    const fact = resolutionFact(id, statement, record, this.#components.moment());
     return this.#components.queries.maySee(who, fact) ? fact : undefined;
   }
 }
@@ -105,9 +107,10 @@ function conflictFacts(record: ConflictRecord): FactView[] {
   );
 }
 
-function resolutionFact(id: string, statement: ResolutionStatement, record: LogRecord): FactView {
+function resolutionFact(id: string, statement: ResolutionStatement, record: LogRecord, moment: Moment): FactView {
   const { origin, org, hlc, timestamp, body, ext } = statement;
-  return view(
+  const standing = moment.standingOf(statement, record.seq);
+  const fact = view(
     id,
     { origin, org, hlc, scope: body.scope, garden_id: ext.garden_id, timestamp },
     {
@@ -116,8 +119,12 @@ function resolutionFact(id: string, statement: ResolutionStatement, record: LogR
       value: { type: 'ref', v: body.conflict },
       source: body.source,
     },
-    { seq: record.seq, receivedAt: record.receivedAt, receivedFrom: record.receivedFrom, signature: record.sig },
+    {
+      ...{ seq: record.seq, receivedAt: record.receivedAt, receivedFrom: record.receivedFrom, signature: record.sig },
+      sourceRevoked: moment.isSourceRevoked(org, origin),
+    },
   );
+  return standing === 'good' ? fact : { ...fact, state: standing };
 }
 
 interface Frame {
@@ -133,7 +140,9 @@ function view(
   id: string,
   { scope, garden_id, ...frame }: Frame,
   claim: Omit<FactStatement['body'], 'confidence' | 'scope'>,
-  arrival: Pick<FactView, 'seq' | 'receivedAt' | 'receivedFrom'> & { readonly signature?: Uint8Array },
+  arrival: Pick<FactView, 'seq' | 'receivedAt' | 'receivedFrom' | 'sourceRevoked'> & {
+    readonly signature?: Uint8Array;
+  },
 ): FactView {
   const body = { ...claim, confidence: 1, scope };
   const digest = factDigest(body);
@@ -157,6 +166,7 @@ function view(
     seq: arrival.seq,
     receivedAt: arrival.receivedAt,
     receivedFrom: arrival.receivedFrom,
+    sourceRevoked: arrival.sourceRevoked,
     // A conflict is nobody's statement: only a resolution has a signature, and that over its own bytes.
     signature: id.startsWith(CONFLICT_PREFIX) ? new Uint8Array(0) : (arrival.signature ?? new Uint8Array(0)),
   };

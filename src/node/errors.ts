@@ -33,7 +33,24 @@ export type NodeErrorCode =
   | 'unknown_origin'
   | 'busy'
   | 'stopping'
+  | AdmissionErrorCode
   | FederationErrorCode;
+
+/** Why the door of the log (admission.ts) refuses a statement that somebody else signed. */
+export type AdmissionErrorCode =
+  /** Nobody agreed to share this with that peer, or nobody may share it at all. */
+  | 'scope_violation'
+  /** The organisation's manifest is not known here: fetch it, then come again. */
+  | 'unknown_org'
+  /** The key had been revoked when it signed this. */
+  | 'key_revoked'
+  /** Our operator removed the node that signed this; nothing the one who passes it on could know. */
+  | 'origin_removed'
+  /** Our operator takes nothing of organisations nobody here is paired with (`mesh.unknown_origins`). */
+  | 'origin_rejected'
+  | 'too_many_namespaces'
+  | 'too_many_sets'
+  | 'quarantine_full';
 
 /** What calls about the mesh can refuse. Errors of identity and mesh with one of these codes are answered as they are. */
 export type FederationErrorCode =

@@ -4,7 +4,7 @@ import type { FactScope } from '../facts/scope.ts';
 import { SYSTEM } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Store } from '../store/store.ts';
-import { readFacts } from './reader.ts';
+import { type Moment, readFacts } from './reader.ts';
 import type { ConflictRecord, ConflictService, FactView } from './types.ts';
 
 /** Facts read between two turns of the event loop. */
@@ -12,7 +12,7 @@ const SLICE = 100;
 
 export interface FactScanComponents {
   readonly store: Store;
-  readonly now: () => number;
+  readonly moment: () => Moment;
   readonly conflicts: ConflictService;
   /** Facts of the current view of a scope, as the writer counts them. */
   readonly currentCount: (scope: FactScope) => number;
@@ -21,13 +21,13 @@ export interface FactScanComponents {
 /** Whole-scope reads for maintenance (lint): of one moment, in slices, newest first. */
 export class FactScan {
   readonly #store: Store;
-  readonly #now: () => number;
+  readonly #moment: () => Moment;
   readonly #conflicts: ConflictService;
   readonly #currentCount: (scope: FactScope) => number;
 
   constructor(components: FactScanComponents) {
     this.#store = components.store;
-    this.#now = components.now;
+    this.#moment = components.moment;
     this.#conflicts = components.conflicts;
     this.#currentCount = components.currentCount;
   }
@@ -48,7 +48,7 @@ export class FactScan {
           const facts = await readFacts(
             this.#store,
             rows.map(({ key }) => keys.orderOf(key).digest),
-            this.#now(),
+            this.#moment(),
           );
           found ||= facts.some(
             (fact) => fact && (fact.state === 'current' || fact.state === 'losing') && visible(fact),
@@ -76,7 +76,7 @@ export class FactScan {
           { ...range, reverse: true },
           async (rows) => {
             const digests = rows.map(({ key }) => keys.orderOf(key).digest);
-            const facts = await readFacts(snapshot, digests, this.#now());
+            const facts = await readFacts(snapshot, digests, this.#moment());
             await visit(facts.filter((fact) => fact !== undefined));
             await nextTurn();
             return undefined;

@@ -31,6 +31,9 @@ export interface PeerRecord {
   readonly expiresAt: number | null;
   /** Whether our operator (or an invite of ours) approved it. */
   readonly approved: boolean;
+  readonly suspended: boolean;
+  /** Who ended it: our operator by removing it, or its organisation by revoking its key; null while nobody did. */
+  readonly revokedBy: 'operator' | 'manifest' | null;
   /** What they declared last; null before. */
   readonly theirs: (PeerTerms & { readonly signedAt: number; readonly expiresAt: number | null }) | null;
   /** Unix ms. */

@@ -3,14 +3,14 @@ import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader } from '../store/store.ts';
 import { NodeError } from './errors.ts';
 import { FEED_FIRST_READ, FEED_PAGES, MAX_CURSORS } from './limits.ts';
-import { readFacts } from './reader.ts';
+import { type Moment, readFacts } from './reader.ts';
 import { decodeLogRecord, storedStatement } from './records.ts';
 import type { LocalWriter } from './services.ts';
 import type { CommitEvent } from './types.ts';
 
 export interface FeedComponents {
   readonly store: Reader;
-  readonly now: () => number;
+  readonly moment: () => Moment;
 }
 
 /**
@@ -73,10 +73,11 @@ export class CommitFeed {
   }
 
   async #read(from: number, to: number, maxBytes: number): Promise<CommitEvent[]> {
-    const { store, now } = this.#components;
+    const { store, moment } = this.#components;
     const rows: { seq: number; digest: Buffer }[] = [];
     await forEachSlice(store, keys.sequenceRange(from, to), (entries) => {
-      for (const { key, value } of entries) rows.push({ seq: keys.sequenceOf(key), digest: value });
+      for (const { key, value } of entries)
+        rows.push({ seq: keys.sequenceOf(key), digest: keys.sequenceDigest(value) });
       return undefined;
     });
     const events: CommitEvent[] = [];
@@ -85,9 +86,10 @@ export class CommitFeed {
       // As many as fit, going by what those before were like; the first few to find that out.
       const fitting = at === 0 ? FEED_FIRST_READ : Math.ceil(((maxBytes - bytes) * at) / (bytes + 1));
       const slice = rows.slice(at, at + (maxBytes === Number.POSITIVE_INFINITY ? rows.length : fitting));
+      const read = moment();
       const digests = slice.map(({ digest }) => digest);
       const [facts, records] = await Promise.all([
-        readFacts(store, digests, now()),
+        readFacts(store, digests, read),
         store.getMany(digests.map(keys.logKey)),
       ]);
       slice.forEach(({ seq, digest }, index) => {
@@ -96,7 +98,9 @@ export class CommitFeed {
         bytes += record?.length ?? 0;
         const statement: Statement | undefined =
           fact?.statement ?? (record && storedStatement(decodeLogRecord(record, digest)));
-        if (statement) events.push({ seq, id: statementId(digest), statement, fact });
+        if (!statement) return;
+        const standing = read.standingOf(statement, seq);
+        events.push({ seq, id: statementId(digest), statement, fact, standing });
       });
       at += slice.length;
     }

@@ -3,7 +3,7 @@ import { type Digest, decodeStatement, sha256, statementId } from '../facts/inde
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader, type Store, StoreError, type StoreOp } from '../store/store.ts';
 import type { StigmeshNode } from './node.ts';
-import { decodeLogRecord, fromJson, type LogRecord, toJson } from './records.ts';
+import { decodeLogRecord, fromJson, type LogRecord, sharedRow, toJson } from './records.ts';
 import { EMPTY_HEAD, type Head } from './writer.ts';
 
 /** Statements checked between two turns of the event loop. */
@@ -103,13 +103,14 @@ export async function missingFromLog(store: Reader): Promise<{ missing: string[]
   };
   let next = 1;
   await forEachSlice(store, keys.sequenceRange(0, Number.MAX_SAFE_INTEGER), async (rows) => {
-    const records = await store.getMany(rows.map(({ value }) => keys.logKey(value)));
+    const records = await store.getMany(rows.map(({ value }) => keys.logKey(keys.sequenceDigest(value))));
     for (const [at, { key, value }] of rows.entries()) {
       const seq = keys.sequenceOf(key);
       gap(next, seq - 1);
       next = seq + 1;
       if (records[at] || missing.length >= MAX_DAMAGE_LISTED) continue;
-      missing.push(value.length === keys.DIGEST_BYTES ? statementId(value) : value.toString('hex'));
+      const digest = keys.sequenceDigest(value);
+      missing.push(digest.length === keys.DIGEST_BYTES ? statementId(digest) : digest.toString('hex'));
     }
     return undefined;
   });
@@ -126,12 +127,18 @@ export interface ReindexReport {
   readonly changed: boolean;
 }
 
-/** Digest over every derived table: two stores that answer alike have the same one. */
+/**
+ * Digest over every derived table: two stores that answer alike have the same one, also of different nodes that trust the
+ * same organisations.
+ */
 export async function derivedDigest(store: Reader): Promise<string> {
   let chain: Uint8Array = Buffer.alloc(32);
   for (const range of keys.DERIVED_RANGES) {
     await forEachSlice(store, range, async (rows) => {
-      const parts = rows.flatMap(({ key, value }) => [keys.u64(key.length), key, keys.u64(value.length), value]);
+      const parts = rows.flatMap(({ key, value }) => {
+        const shared = sharedRow(keys.derivedTableOf(key), value);
+        return [keys.u64(key.length), key, keys.u64(shared.length), shared];
+      });
       chain = sha256(Buffer.concat([chain, ...parts]));
       await nextTurn();
       return undefined;
@@ -197,12 +204,15 @@ export async function reindex(
     store,
     keys.sequenceRange(0, Number.MAX_SAFE_INTEGER),
     async (rows) => {
-      const values = await store.getMany(rows.map(({ value }) => keys.logKey(value)));
-      const present = rows.flatMap(({ value: digest }, at) => {
+      const digests = rows.map(({ value }) => keys.sequenceDigest(value));
+      const values = await store.getMany(digests.map(keys.logKey));
+      const present = digests.flatMap((digest, at) => {
         const value = values[at];
-        return value ? [{ digest, bytes: decodeLogRecord(value, digest).bytes }] : [];
+        return value
+          ? [{ digest, seq: keys.sequenceOf(rows[at]!.key), bytes: decodeLogRecord(value, digest).bytes }]
+          : [];
       });
-      await node.rebuild(present.map(({ digest, bytes }) => ({ ...decodeStatement(bytes), digest })));
+      await node.rebuild(present.map(({ digest, seq, bytes }) => ({ ...decodeStatement(bytes), digest, seq })));
       statements += present.length;
       progress?.(statements);
       return undefined;

@@ -19,6 +19,11 @@ const RECORD_TABLES: readonly KeyRange[] = [
   keys.gardenRange(),
   keys.apiKeyRange(),
   keys.allIdempotency(),
+  keys.peerRange(),
+  keys.inviteRange(),
+  keys.manifestRange(),
+  keys.organisationRange(),
+  keys.setRange(),
 ];
 
 const SLICE = 500;
@@ -91,7 +96,11 @@ async function recount(store: Store): Promise<{ head: Head; sequence: number }> 
         seq = Math.max(seq, record.seq);
         auditSeq = Math.max(auditSeq, record.auditSeq);
         if (hlc === null || statement.hlc > hlc) hlc = statement.hlc;
-        if (!named[at]?.equals(digest)) ops.push({ type: 'put', key: keys.sequenceKey(record.seq), value: digest });
+        const row = named[at];
+        // Without its set, which the node completes at its next start.
+        if (!row || !keys.sequenceDigest(row).equals(digest)) {
+          ops.push({ type: 'put', key: keys.sequenceKey(record.seq), value: digest });
+        }
       }
       mended += ops.length;
       if (ops.length > 0) await store.batch(ops, { durable: true });
@@ -102,13 +111,19 @@ async function recount(store: Store): Promise<{ head: Head; sequence: number }> 
   );
   await forEachSlice(store, keys.sequenceRange(0, Number.MAX_SAFE_INTEGER), async (rows) => {
     const ops: StoreOp[] = [];
-    const records = await store.getMany(rows.map(({ value }) => keys.logKey(value)));
+    const digests = rows.map(({ value }) => keys.sequenceDigest(value));
+    const records = await store.getMany(digests.map(keys.logKey));
     for (const [at, { key, value }] of rows.entries()) {
       const record = records[at];
-      const isNamed = record !== undefined && decodeLogRecord(record, value).seq === keys.sequenceOf(key);
-      // What was quarantined keeps its number: verify goes on naming it.
-      const isKnown = value.length === keys.DIGEST_BYTES && (isNamed || (await store.get(keys.quarantineKey(value))));
+      const digest = digests[at]!;
+      const isNamed = record !== undefined && decodeLogRecord(record, digest).seq === keys.sequenceOf(key);
+      const isWhole = digest.length === keys.DIGEST_BYTES;
+      // What was set aside keeps its number, so that verify goes on naming it; it is in no set that peers reconcile, so
+      // that one of them may bring it back.
+      const isSetAside = isWhole && !isNamed && (await store.get(keys.quarantineKey(digest))) !== undefined;
+      const isKnown = isWhole && (isNamed || isSetAside);
       if (!isKnown) ops.push({ type: 'del', key });
+      else if (isSetAside && value.length > digest.length) ops.push({ type: 'put', key, value: digest });
       seq = Math.max(seq, isKnown ? keys.sequenceOf(key) : 0);
     }
     mended += ops.length;

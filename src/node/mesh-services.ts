@@ -152,13 +152,16 @@ export interface ManifestService {
    * of keys against the one known. The same or an older one of the same chain changes nothing.
    *
    * @param options.pin the organisation is (being) paired: its key is pinned, a change needs a chain from it
+   * @param options.from the peer that showed it; no peer says who our own organisation is
+   * @param options.replace the operator compared the new key by another way: it takes the place of the known one without a
+   *   chain. What nodes signed that only the old manifest listed counts no more.
    * @returns what is known afterwards
    * @throws NodeError `manifest_invalid`, `manifest_equivocation`, `rotation_unproven`; audited and warned of in status
    */
   accept(
     who: Principal,
     manifest: ManifestJson,
-    options: { readonly pin: boolean; readonly from?: string | undefined },
+    options: { readonly pin: boolean; readonly from?: string | undefined; readonly replace?: boolean | undefined },
   ): Promise<KnownManifest>;
   /**
    * Publishes a manifest of our own organisation that was signed here with the org key (first one, new node, revoked node,

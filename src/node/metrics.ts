@@ -119,13 +119,17 @@ export function observeNode(registry: Registry, node: ReadableNode): void {
   );
   gauge(
     'stigmesh_recomputations_pending',
-    'Relations whose views are computed again after their cardinality changed',
+    'Relations and organisations whose views are computed again after a change',
     (figures) => figures.recomputations,
   );
   gauge('stigmesh_lint_jobs_unfinished', 'Lint jobs that wait or run', ({ lintJobs }) => lintJobs);
   gauge('stigmesh_feed_followers', 'Followers of the commit feed', ({ feedFollowers }) => feedFollowers);
   gauge('stigmesh_view_cache_entries', 'View entries held in memory', ({ viewEntries }) => viewEntries);
   gauge('stigmesh_gardens', 'Gardens, deleted ones included', ({ gardens }) => gardens);
+  gauge('stigmesh_untrusted_statements', 'Statements of organisations that nobody here trusts', (f) => f.untrusted);
+  gauge('stigmesh_sets', 'Sets of statements that can be reconciled with peers', ({ sets }) => sets);
+  gauge('stigmesh_manifests', 'Organisations whose manifest is known', ({ manifests }) => manifests);
+  gauge('stigmesh_equivocations', 'Origins seen to sign two statements with one clock reading', (f) => f.equivocations);
   gauge('stigmesh_api_keys', 'API keys that are neither revoked nor expired', ({ apiKeys }) => apiKeys);
   new Gauge({
     name: 'stigmesh_current_facts',

@@ -2,7 +2,6 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { type EncodedStatement, HybridLogicalClock, isHlc } from '../facts/index.ts';
 import * as keys from '../store/keys.ts';
 import type { Store } from '../store/store.ts';
-import { Admission } from './admission.ts';
 import { ApiKeys } from './api-keys.ts';
 import { AuditLog } from './audit.ts';
 import { Cardinality } from './cardinality.ts';
@@ -14,11 +13,14 @@ import { FactScan } from './fact-scan.ts';
 import { CommitFeed, DurableCursors } from './feed.ts';
 import { Gardens } from './gardens.ts';
 import { Linter } from './lint.ts';
+import { MeshParts } from './mesh-parts.ts';
 import type { InboundService, InviteService, ManifestService, PeerService, SetsService } from './mesh-services.ts';
 import type { NodeMetrics } from './metrics.ts';
 import { PageCursors } from './page-cursor.ts';
 import { Queries } from './queries.ts';
+import type { Moment } from './reader.ts';
 import { decodeLogRecord, fromJson, toJson } from './records.ts';
+import type { UnknownOrigins } from './standing.ts';
 import { StatusReport } from './status.ts';
 import { Transfer } from './transfer.ts';
 import type { FactService, NodeFigures, NodeStatus, Readiness } from './types.ts';
@@ -52,6 +54,10 @@ export interface NodeInit {
   /** How far ahead an inbound clock may be. */
   readonly maxSkewMs: number;
   readonly manyRelations: ReadonlySet<string>;
+  /** What becomes of statements of organisations nobody here is paired with. */
+  readonly unknownOrigins: UnknownOrigins;
+  /** Authorities whose resolutions of conflicts apply here, besides the own one. */
+  readonly trustedResolvers: readonly string[];
   readonly maxBatch: number;
   readonly maxGardens: number;
   readonly maxApiKeys: number;
@@ -67,7 +73,12 @@ interface NodeMeta {
   readonly org: string;
   /** Hex; signs page cursors. */
   readonly cursorSecret: string;
+  /** Peer ids it had before, the newest last: what they signed stays its own. */
+  readonly formerPeerIds: readonly string[];
 }
+
+/** Former peer ids remembered: a node key is changed after an accident, not as a habit. */
+const MAX_FORMER_PEER_IDS = 64;
 
 /** Ed25519 keys of origins seen, decoded once. Bounded: an importer can name any number of origins. */
 const MAX_ORIGIN_KEYS = 1000;
@@ -87,23 +98,23 @@ export class StigmeshNode {
   readonly cursors: DurableCursors;
   readonly transfer: Transfer;
   readonly writer: Writer;
-  declare readonly peers: PeerService;
-  declare readonly invites: InviteService;
-  declare readonly manifests: ManifestService;
-  declare readonly inbound: InboundService;
-  declare readonly sets: SetsService;
+  readonly peers: PeerService;
+  readonly invites: InviteService;
+  readonly manifests: ManifestService;
+  readonly inbound: InboundService;
+  readonly sets: SetsService;
   readonly #components: NodeComponents;
   readonly #report: StatusReport;
   readonly #cardinality: Cardinality;
   readonly #expiry: Expiry;
-  readonly #admission: Admission;
+  readonly #mesh: MeshParts;
   /** What was noticed when it opened. */
   readonly #warnings: string[] = [];
   #sweep: { unref?: () => unknown } | undefined;
 
   private constructor(components: NodeComponents, init: NodeInit, head: Head, meta: NodeMeta) {
     const { store, now, randomUUID, metrics = null } = components;
-    const { org, peerId, nodeKey } = init;
+    const { org, nodeKey } = init;
     this.#components = components;
     const clock = new HybridLogicalClock({ now, last: isHlc(head.hlc) ? head.hlc : undefined });
     this.#cardinality = new Cardinality(init.manyRelations);
@@ -111,10 +122,16 @@ export class StigmeshNode {
     const views = new ViewTable({
       store,
       isMany: (entity, relation, of) => cardinality.isMany(entity, relation, of),
-      trusts: (of) => of === org,
+      standingOf: (signed) => this.#mesh.standing.of(signed),
+      trusts: (of) => this.#mesh.trusts(of),
       onRevived: (until) => this.#expiry.expect(until),
     });
-    this.feed = new CommitFeed({ store, now }, head.seq);
+    const judged: Omit<Moment, 'now'> = {
+      isSourceRevoked: (of, origin) => this.#mesh.isSourceRevoked(of, origin),
+      standingOf: (statement, seq) => this.#mesh.standingOf(statement, seq),
+    };
+    const moment = (): Moment => ({ now: now(), ...judged });
+    this.feed = new CommitFeed({ store, moment }, head.seq);
     this.writer = new Writer(
       { store, views, clock, now, metrics },
       {
@@ -128,17 +145,27 @@ export class StigmeshNode {
     const { writer, feed } = this;
     this.#expiry = new Expiry({ store, now, metrics });
     const keyOfOrigin = originKeys(init.publicKeyOf);
-    const admission = new Admission(
-      { store, views, clock, cardinality, expiry: this.#expiry, nodeKey, keyOfOrigin },
-      { peerId, org, maxSkewMs: init.maxSkewMs },
+    const { publicKeyOf } = init;
+    this.#mesh = new MeshParts(
+      {
+        ...{ store, writer, views, clock, cardinality, expiry: this.#expiry, nodeKey, keyOfOrigin, publicKeyOf },
+        ...{ now, randomBytes: components.randomBytes },
+      },
+      { ...init, formerPeerIds: meta.formerPeerIds },
     );
-    this.#admission = admission;
+    const mesh = this.#mesh;
+    const { admission } = mesh;
+    this.peers = mesh.peers;
+    this.invites = mesh.invites;
+    this.manifests = mesh.manifests;
+    this.inbound = mesh.inbound;
+    this.sets = mesh.sets;
     this.gardens = new Gardens({ store, writer, now, randomUUID }, { org, maxGardens: init.maxGardens });
     this.keys = new ApiKeys(
       { store, writer, now, randomUUID, randomBytes: components.randomBytes },
       { maxKeys: init.maxApiKeys, maxAgeDays: init.keyMaxAgeDays },
     );
-    const commands = new Commands({ store, views, writer, admission, clock, gardens: this.gardens, now }, init);
+    const commands = new Commands({ store, views, writer, admission, clock, gardens: this.gardens, moment }, init);
     const settle = (): Promise<void> => this.#expiry.settle();
     const pages = new PageCursors(Buffer.from(meta.cursorSecret, 'hex'));
     const head_ = (): number => feed.head();
@@ -146,7 +173,7 @@ export class StigmeshNode {
       store,
       gardens: this.gardens,
       cursors: pages,
-      now,
+      moment,
       head: head_,
       settle,
       keyOfOrigin,
@@ -158,11 +185,11 @@ export class StigmeshNode {
       queries,
       commands,
       cursors: pages,
-      now,
+      moment,
       head: head_,
       settle,
     });
-    const derived = new DerivedFacts({ store, queries, conflicts: this.conflicts });
+    const derived = new DerivedFacts({ store, queries, moment, conflicts: this.conflicts });
     this.cursors = new DurableCursors({ store, writer });
     this.transfer = new Transfer({ store, admission, writer });
     this.audit = new AuditLog({
@@ -176,7 +203,7 @@ export class StigmeshNode {
     });
     const source = new FactScan({
       store,
-      now,
+      moment,
       conflicts: this.conflicts,
       currentCount: (scope) => writer.head.current[scope],
     });
@@ -185,6 +212,7 @@ export class StigmeshNode {
     this.#report = new StatusReport(
       {
         ...{ store, writer, clock, cardinality, views, expiry: this.#expiry, lint, feed, gardens, keys: apiKeys },
+        mesh,
         storeWarnings: components.storeWarnings ?? (() => []),
       },
       init,
@@ -201,7 +229,7 @@ export class StigmeshNode {
       verifyCid: (who, id) => queries.verifyCid(who, id),
     };
     this.#load = async () => {
-      await Promise.all([this.gardens.load(), this.keys.load()]);
+      await Promise.all([this.gardens.load(), this.keys.load(), mesh.load()]);
       await this.#expiry.start(views, writer);
       await cardinality.start(store, views, writer);
     };
@@ -217,7 +245,10 @@ export class StigmeshNode {
     const head = storedHead ? fromJson<Head>(storedHead) : EMPTY_HEAD;
     const old = storedMeta && fromJson<NodeMeta>(storedMeta);
     const cursorSecret = old?.cursorSecret ?? Buffer.from(randomBytes(32)).toString('hex');
-    const meta: NodeMeta = { peerId: init.peerId, org: init.org, cursorSecret };
+    const formerPeerIds = [...(old?.formerPeerIds ?? []), ...(old ? [old.peerId] : [])]
+      .filter((peerId) => peerId !== init.peerId)
+      .slice(-MAX_FORMER_PEER_IDS);
+    const meta: NodeMeta = { peerId: init.peerId, org: init.org, cursorSecret, formerPeerIds };
     if (JSON.stringify(meta) !== JSON.stringify(old)) {
       await store.batch([{ type: 'put', key: keys.metaKey('node'), value: toJson(meta) }], { durable: true });
     }
@@ -233,9 +264,11 @@ export class StigmeshNode {
       );
     }
     await Promise.all([node.#load(), node.#report.start()]);
+    await node.#mesh.start();
     node.#sweep = components.setInterval(() => {
       // Both answer for their own failures. A disk that failed is tried again even if nobody writes.
       void node.#expiry.settle();
+      node.#mesh.tick();
       if (node.writer.failure !== undefined) void node.writer.probe();
     }, SWEEP_MS);
     node.#sweep.unref?.();
@@ -262,14 +295,19 @@ export class StigmeshNode {
   }
 
   /** Indexes statements of the log again (maintenance.ts); they are neither new nor checked here. */
-  rebuild(statements: readonly EncodedStatement[]): Promise<void> {
+  rebuild(statements: readonly (EncodedStatement & { readonly seq: number })[]): Promise<void> {
+    const { admission, manifests } = this.#mesh;
     return this.writer.submit(statements.length, async (group) => {
-      for (const statement of statements) await this.#admission.index(group, statement);
+      for (const statement of statements) {
+        await admission.index(group, statement, statement.seq);
+        await manifests.relearn(group, statement);
+      }
     });
   }
 
   /** Resolves when no view waits to be recomputed. */
   async settled(): Promise<void> {
+    await this.#mesh.settled();
     await this.#expiry.settle(Number.POSITIVE_INFINITY);
     await this.#cardinality.settled();
   }
@@ -279,6 +317,7 @@ export class StigmeshNode {
     if (this.#sweep) this.#components.clearInterval(this.#sweep as never);
     this.#sweep = undefined;
     await this.lint.stop();
+    await this.#mesh.stop();
     await this.writer.stop();
   }
 }

@@ -26,7 +26,7 @@ import { NodeError } from './errors.ts';
 import { FIRST_READ, MAX_CLAIM_SCAN, MAX_ORIGIN_SCAN, MAX_PAGE, MAX_PAGE_BYTES, MAX_SCANNED } from './limits.ts';
 import { type MergedRow, MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
-import { readFacts } from './reader.ts';
+import { type Moment, readFacts } from './reader.ts';
 import type { GardenService } from './services.ts';
 import type { CidCheck, ClaimSummary, FactPage, FactQuery, FactView, Include, Provenance } from './types.ts';
 import { valueSubject } from './view-table.ts';
@@ -35,7 +35,7 @@ export interface QueriesComponents {
   readonly store: Store;
   readonly gardens: GardenService;
   readonly cursors: PageCursors;
-  readonly now: () => number;
+  readonly moment: () => Moment;
   /** Newest committed sequence. */
   readonly head: () => number;
   /** Brings the stored view up to the present before a read (facts that expired since the last write). */
@@ -95,7 +95,7 @@ export class Queries {
         ended = rows.length < want;
         scanned += rows.length;
         const digests = rows.map(({ digest }) => digest);
-        const found = await readFacts(snapshot, digests, this.#components.now());
+        const found = await readFacts(snapshot, digests, this.#components.moment());
         for (const fact of found) bytesRead += fact?.size ?? 0;
         for (const [at, row] of rows.entries()) {
           leftover = isFull();
@@ -128,7 +128,7 @@ export class Queries {
     const snapshot = this.#components.store.snapshot();
     try {
       const fact = await this.#find(who, snapshot, id);
-      return { fact, claim: await countClaim(snapshot, factDigest(fact.statement.body), this.#components.now()) };
+      return { fact, claim: await countClaim(snapshot, factDigest(fact.statement.body), this.#components.moment()) };
     } finally {
       await snapshot.close();
     }
@@ -240,7 +240,8 @@ export class Queries {
     });
     const statuses: keys.Status[] = [keys.STATUS.current];
     if (include.has('losing') || include.has('history')) statuses.push(keys.STATUS.losing);
-    if ([...include].some((what) => what !== 'losing')) statuses.push(keys.STATUS.dead);
+    if ([...include].some((what) => what !== 'losing' && what !== 'quarantined')) statuses.push(keys.STATUS.dead);
+    if (include.has('quarantined')) statuses.push(keys.STATUS.barred);
     const ranges = statuses.flatMap((status) =>
       subjects.map((of) => {
         const range = keys.indexRange(index, status, of);
@@ -274,7 +275,7 @@ export class Queries {
   }
 
   async #visible(who: Principal, reader: Reader, digest: Digest): Promise<FactView | undefined> {
-    const [fact] = await readFacts(reader, [digest], this.#components.now());
+    const [fact] = await readFacts(reader, [digest], this.#components.moment());
     if (!fact || !who.scopes.has(fact.statement.body.scope)) return undefined;
     if (!this.maySee(who, fact)) {
       throw new NodeError('garden_forbidden', 'not a member of this garden', 'ask an admin of the garden to add you');
@@ -293,7 +294,7 @@ export class Queries {
         const facts = await readFacts(
           reader,
           rows.map(({ digest }) => digest),
-          this.#components.now(),
+          this.#components.moment(),
         );
         for (const fact of facts) {
           if (!fact) continue;
@@ -352,7 +353,7 @@ function sequencePlan(filter: Prepared['filter'], after: number, head: number): 
   return {
     filter,
     ranges: [keys.sequenceRange(after + 1, head + 1)],
-    toRow: (key, value) => ({ order: Buffer.from(key.subarray(1)), digest: value }),
+    toRow: (key, value) => ({ order: Buffer.from(key.subarray(1)), digest: keys.sequenceDigest(value) }),
     below: (range, order) => ({ gte: range.gte, lt: Buffer.concat([Buffer.from(range.gte).subarray(0, 1), order]) }),
     isIndexed: false,
   };
@@ -382,11 +383,14 @@ function shows(include: ReadonlySet<Include>, fact: FactView): boolean {
     case 'retracted':
     case 'retraction':
       return include.has('retracted') || include.has('history');
+    case 'quarantined':
+    case 'revoked':
+      return include.has('quarantined');
   }
 }
 
 /** Statements are counted by their keys; their origins are read from the first ones, a few records at a time. */
-async function countClaim(reader: Reader, claim: Digest, now: number): Promise<ClaimSummary> {
+async function countClaim(reader: Reader, claim: Digest, moment: Moment): Promise<ClaimSummary> {
   const digests: Digest[] = [];
   await forEachSlice(reader, keys.claimRange(claim), (rows) => {
     for (const { key } of rows) digests.push(indexRow(key).digest);
@@ -395,7 +399,7 @@ async function countClaim(reader: Reader, claim: Digest, now: number): Promise<C
   const origins = new Set<string>();
   const readable = digests.length === 1 ? 0 : Math.min(digests.length, MAX_ORIGIN_SCAN);
   for (let at = 0; at < readable; at += MIN_READ) {
-    const facts = await readFacts(reader, digests.slice(at, Math.min(at + MIN_READ, readable)), now);
+    const facts = await readFacts(reader, digests.slice(at, Math.min(at + MIN_READ, readable)), moment);
     for (const fact of facts) if (fact) origins.add(fact.statement.origin);
   }
   return { statements: digests.length, origins: Math.max(1, origins.size) };

@@ -1,11 +1,22 @@
 import { cidText, type Digest, isFact, sha256Name, stigmemDigest } from '../facts/index.ts';
-import type { FactStatement } from '../facts/statement.ts';
+import type { FactStatement, Statement } from '../facts/statement.ts';
 import { formatInstant } from '../facts/time.ts';
+import type { BarredState } from '../facts/view.ts';
 import * as keys from '../store/keys.ts';
 import { type Reader, StoreError } from '../store/store.ts';
 import { decodeEntry, decodeLogRecord, type LogRecord, type StoredEntry, storedStatement } from './records.ts';
 import type { FactView } from './types.ts';
 import { keyId, keyOf } from './view-table.ts';
+
+/** What a fact looks like follows from the moment it is read: what has expired by then, and whose key was revoked. */
+export interface Moment {
+  /** Unix ms. */
+  readonly now: number;
+  /** Whether a key is revoked today, whatever it signed before. */
+  readonly isSourceRevoked: (org: string, origin: string) => boolean;
+  /** Whether a statement with this sequence number counts, or why not. */
+  readonly standingOf: (statement: Statement, seq: number) => 'good' | BarredState;
+}
 
 /** A fact assembled from its log record and its view entry. Names that few readers want are computed when asked for. */
 export class StoredFact implements FactView {
@@ -13,16 +24,18 @@ export class StoredFact implements FactView {
   readonly #digest: Digest;
   readonly #record: LogRecord;
   readonly #entry: StoredEntry;
+  readonly #moment: Moment;
   readonly state: FactView['state'];
 
-  constructor(statement: FactStatement, digest: Digest, record: LogRecord, entry: StoredEntry, now: number) {
+  constructor(statement: FactStatement, digest: Digest, record: LogRecord, entry: StoredEntry, moment: Moment) {
     this.statement = statement;
     this.#digest = digest;
     this.#record = record;
     this.#entry = entry;
+    this.#moment = moment;
     // The stored view is brought up to date as facts expire; a read in between must not show one that has.
     const live = entry.state === 'current' || entry.state === 'losing';
-    this.state = live && entry.until !== null && entry.until <= now ? 'expired' : entry.state;
+    this.state = live && entry.until !== null && entry.until <= moment.now ? 'expired' : entry.state;
   }
 
   /** Bytes of the statement. */
@@ -61,6 +74,9 @@ export class StoredFact implements FactView {
   get receivedFrom(): string | null {
     return this.#record.receivedFrom;
   }
+  get sourceRevoked(): boolean {
+    return this.#moment.isSourceRevoked(this.statement.org, this.statement.origin);
+  }
   get signature(): Uint8Array {
     return this.#record.sig;
   }
@@ -74,7 +90,7 @@ export class StoredFact implements FactView {
 export async function readFacts(
   reader: Reader,
   digests: readonly Digest[],
-  now: number,
+  moment: Moment,
 ): Promise<(StoredFact | undefined)[]> {
   const records = await reader.getMany(digests.map(keys.logKey));
   const found = records.map((value, at) => {
@@ -99,7 +115,7 @@ export async function readFacts(
       );
     }
     const entry = decodeEntry(value, id, fact.statement.hlc);
-    views.set(fact, new StoredFact(fact.statement, fact.digest, fact.record, entry, now));
+    views.set(fact, new StoredFact(fact.statement, fact.digest, fact.record, entry, moment));
   });
   return found.map((fact) => (fact ? views.get(fact) : undefined));
 }

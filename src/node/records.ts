@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { type Digest, type FactStatement, type Statement, sha256, statementId } from '../facts/index.ts';
-import type { ConflictView, EntryState, ViewEntry, ViewResolution } from '../facts/view.ts';
-import { readU64, STATUS, type Status, u64 } from '../store/keys.ts';
+import type { BarredState, ConflictView, EntryState, ViewEntry, ViewResolution } from '../facts/view.ts';
+import { type DerivedTable, readU64, STATUS, type Status, u64 } from '../store/keys.ts';
 import { StoreError } from '../store/store.ts';
 
 /**
@@ -80,12 +80,23 @@ export function decodeLogRecord(value: Buffer, digest: Digest): LogRecord {
 /** The statement of a stored record. It passed the strict decoder when it came in, so its members are not checked again. */
 export function storedStatement(record: LogRecord): Statement {
   const statement = JSON.parse(Buffer.from(record.bytes).toString('utf8')) as Statement;
-  if (statement.v === 1 && (statement.kind === 'fact' || statement.kind === 'resolution')) return statement;
+  const { v, kind } = statement;
+  if (v === 1 && (kind === 'fact' || kind === 'resolution' || kind === 'manifest')) return statement;
   return { ...statement, opaque: true };
 }
 
+/** Who signed a statement, and when it came here: by this the node judges whether it counts (standing.ts). */
+export interface Signed {
+  readonly org: string;
+  /** Peer id; null for this node itself, which has nothing to prove. */
+  readonly origin: string | null;
+  readonly hlc: string;
+  /** Local sequence number; 0 for this node itself. */
+  readonly seq: number;
+}
+
 /** A view entry as stored: what the view is computed from, and what it came to. */
-export interface StoredEntry extends ViewEntry {
+export interface StoredEntry extends ViewEntry, Signed {
   /** Digest (hex, 16 bytes) of the terms (`ext`): the same claim on other terms is another statement. */
   readonly terms: string;
   /** Subject of the source index. */
@@ -106,30 +117,42 @@ const STATES: readonly EntryState[] = [
   'retracted',
   'superseded',
   'expired',
+  'quarantined',
+  'revoked',
 ];
 const CONTRADICTED = 1;
 const OVERRULED = 2;
 const HAS_UNTIL = 4;
 const HAS_OWN_UNTIL = 8;
 const HAS_SUPERSEDER = 16;
+const HAS_ORIGIN = 32;
 const DIGEST_BYTES = 32;
 const SHORT_BYTES = 16;
-/** Flags 1, state 1, confidence 8, value 32, claim 32, terms 16, source 16; then what the flags say, then the org. */
+/**
+ * Flags 1, state 1, confidence 8, value 32, claim 32, terms 16, source 16; then what the flags say, then the org; for
+ * another node's, `seq` is among the former and a NUL and the origin follow the latter.
+ */
 const ENTRY_BYTES = 106;
 
 /**
  * Binary, because there is one for every fact and most of it is digests: as JSON in hex it took twice the disk.
  */
 export function encodeEntry(e: StoredEntry): Buffer {
-  const { until, ownUntil, supersededBy } = e;
-  const optional = (until === null ? 0 : 8) + (ownUntil === null ? 0 : 8) + (supersededBy === null ? 0 : DIGEST_BYTES);
-  const bytes = Buffer.allocUnsafe(ENTRY_BYTES + optional + Buffer.byteLength(e.org));
+  const { until, ownUntil, supersededBy, origin } = e;
+  const who = origin === null ? e.org : `${e.org}\0${origin}`;
+  const optional =
+    (until === null ? 0 : 8) +
+    (ownUntil === null ? 0 : 8) +
+    (supersededBy === null ? 0 : DIGEST_BYTES) +
+    (origin === null ? 0 : 8);
+  const bytes = Buffer.allocUnsafe(ENTRY_BYTES + optional + Buffer.byteLength(who));
   bytes[0] =
     (e.contradicted ? CONTRADICTED : 0) |
     (e.overruled ? OVERRULED : 0) |
     (until === null ? 0 : HAS_UNTIL) |
     (ownUntil === null ? 0 : HAS_OWN_UNTIL) |
-    (supersededBy === null ? 0 : HAS_SUPERSEDER);
+    (supersededBy === null ? 0 : HAS_SUPERSEDER) |
+    (origin === null ? 0 : HAS_ORIGIN);
   bytes[1] = STATES.indexOf(e.state);
   bytes.writeDoubleBE(e.confidence, 2);
   bytes.write(e.value, 10, 'hex');
@@ -140,7 +163,8 @@ export function encodeEntry(e: StoredEntry): Buffer {
   if (until !== null) at = bytes.writeDoubleBE(until, at);
   if (ownUntil !== null) at = bytes.writeDoubleBE(ownUntil, at);
   if (supersededBy !== null) at += bytes.write(supersededBy, at, 'hex');
-  bytes.write(e.org, at);
+  if (origin !== null) at = bytes.writeDoubleBE(e.seq, at);
+  bytes.write(who, at);
   return bytes;
 }
 
@@ -157,12 +181,16 @@ export function decodeEntry(value: Buffer, id: string, hlc: string): StoredEntry
   const untilAt = skip(HAS_UNTIL, 8);
   const ownUntilAt = skip(HAS_OWN_UNTIL, 8);
   const supersederAt = skip(HAS_SUPERSEDER, DIGEST_BYTES);
+  const seqAt = skip(HAS_ORIGIN, 8);
   if (state === undefined || at >= value.length) throw damagedRecord();
+  const [org = '', origin = null] = value.toString('utf8', at).split('\0');
   const hex = (from: number, size: number): string => value.toString('hex', from, from + size);
   return {
     id,
     hlc,
-    org: value.toString('utf8', at),
+    org,
+    origin,
+    seq: seqAt === undefined ? 0 : value.readDoubleBE(seqAt),
     confidence: value.readDoubleBE(2),
     value: hex(10, DIGEST_BYTES),
     claim: hex(42, DIGEST_BYTES),
@@ -179,21 +207,46 @@ export function decodeEntry(value: Buffer, id: string, hlc: string): StoredEntry
   };
 }
 
+/**
+ * A row of a derived table as it is on every node that holds the same statements and trusts the same organisations:
+ * without who signed it, which a node leaves out of its own, and without its local sequence number.
+ */
+export function sharedRow(table: DerivedTable, value: Buffer): Buffer {
+  if (table === 'other') return value;
+  if (table !== 'entry') {
+    const { origin: _origin, seq: _seq, ...rest } = fromJson<Partial<Signed>>(value);
+    return toJson(rest);
+  }
+  const flags = value[0] ?? 0;
+  if ((flags & HAS_ORIGIN) === 0) return value;
+  let at = ENTRY_BYTES;
+  for (const flag of [HAS_UNTIL, HAS_OWN_UNTIL]) if ((flags & flag) !== 0) at += 8;
+  if ((flags & HAS_SUPERSEDER) !== 0) at += DIGEST_BYTES;
+  const org = value.subarray(at + 8, value.indexOf(0, at + 8));
+  const shared = Buffer.concat([value.subarray(0, at), org]);
+  shared[0] = flags & ~HAS_ORIGIN;
+  return shared;
+}
+
 /** Whether an assertion in this state stands, shown or outranked. */
 export function isLive(state: EntryState): boolean {
   return state === 'current' || state === 'losing';
 }
 
+/** Whether a statement in this state is kept out of the view, whatever it says. */
+export function isBarred(state: EntryState): state is BarredState {
+  return state === 'quarantined' || state === 'revoked';
+}
+
 /** Which part of the status-first indexes a state belongs to. */
 export function statusOf(state: EntryState): Status {
   if (state === 'current') return STATUS.current;
+  if (isBarred(state)) return STATUS.barred;
   return state === 'losing' || state === 'dispute' ? STATUS.losing : STATUS.dead;
 }
 
-/** A resolution as stored on its key; trust in the org is judged when the view is computed. */
-export interface StoredResolution extends ViewResolution {
-  readonly org: string;
-}
+/** A resolution as stored on its key; whether its org is trusted is judged when the view is computed. */
+export interface StoredResolution extends ViewResolution, Signed {}
 
 /** A conflict as stored: what the view derived, and the key it stands on. */
 export interface StoredConflict {
@@ -223,6 +276,9 @@ export function storedConflict(k: string, conflict: ConflictView): StoredConflic
 /** A remark of one statement about another: supersession or a stigmem:ttl. Kept so that order of arrival is no matter. */
 export interface Note {
   readonly org: string;
+  /** Of the statement that makes it; left out for this node itself, as in {@link Signed}. */
+  readonly origin?: string;
+  readonly seq?: number;
   /** For a ttl: the fact's value and confidence. */
   readonly ttl?: { readonly value: FactStatement['body']['value']; readonly confidence: number };
 }

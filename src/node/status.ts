@@ -9,6 +9,7 @@ import type { CommitFeed } from './feed.ts';
 import type { Gardens } from './gardens.ts';
 import { MAX_QUARANTINE_COUNTED } from './limits.ts';
 import type { Linter } from './lint.ts';
+import type { MeshParts } from './mesh-parts.ts';
 import type { NodeFigures, NodeStatus, Readiness } from './types.ts';
 import type { ViewTable } from './view-table.ts';
 import type { Writer } from './writer.ts';
@@ -24,6 +25,7 @@ export interface StatusComponents {
   readonly feed: CommitFeed;
   readonly gardens: Gardens;
   readonly keys: ApiKeys;
+  readonly mesh: MeshParts;
   /** What the store has to say to its operator at the moment. */
   readonly storeWarnings: () => readonly string[];
 }
@@ -57,7 +59,7 @@ export class StatusReport {
 
   /** Everything that is known without asking the disk. */
   figures(): NodeFigures {
-    const { writer, clock, cardinality, views, expiry, lint, feed, gardens, keys } = this.#components;
+    const { writer, clock, cardinality, views, expiry, lint, feed, gardens, keys, mesh } = this.#components;
     const { statements, facts, current, openConflicts, seq, auditSeq, at } = writer.head;
     return {
       statements,
@@ -71,13 +73,17 @@ export class StatusReport {
       hlcAheadMs: clock.aheadMs(),
       lastCommitAt: at,
       writeQueue: writer.queued,
-      recomputations: cardinality.pending,
+      recomputations: cardinality.pending + mesh.reassessment.pending,
       expiryOverdueMs: expiry.overdueMs,
       lintJobs: lint.unfinished,
       feedFollowers: feed.followers,
       viewEntries: views.cachedEntries,
       gardens: gardens.size,
       apiKeys: keys.live,
+      untrusted: mesh.standing.quarantined(),
+      sets: mesh.sets.size,
+      manifests: mesh.manifests.size,
+      equivocations: mesh.equivocations.count,
     };
   }
 
@@ -121,12 +127,13 @@ export class StatusReport {
     if (!durable) {
       warnings.push('store.sync = false: a crash of the machine can lose writes that were acknowledged');
     }
-    if (recomputations > 0) warnings.push('views are being recomputed after a change of cardinality');
+    if (recomputations > 0)
+      warnings.push('views are being recomputed after a change of cardinality, or of whose word counts');
     if (quarantined > 0) {
       const count = quarantined < MAX_QUARANTINE_COUNTED ? quarantined : `at least ${quarantined}`;
       warnings.push(`damaged records were set aside: ${count}; an export or a backup that has them brings them back`);
     }
-    warnings.push(...this.#components.storeWarnings());
+    warnings.push(...this.#components.mesh.statusWarnings(), ...this.#components.storeWarnings());
     const { reason } = this.readiness();
     if (reason !== null) warnings.push(`the last write failed: ${reason}`);
     return warnings;

@@ -1,5 +1,5 @@
 import { FactError } from '../facts/errors.ts';
-import { statementId } from '../facts/statement.ts';
+import { isManifest, statementId } from '../facts/statement.ts';
 import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import type { Store } from '../store/store.ts';
@@ -35,11 +35,12 @@ export class Transfer {
     try {
       for (;;) {
         const rows = await scan.next(EXPORT_SLICE);
-        const records = await snapshot.getMany(rows.map(({ value }) => keys.logKey(value)));
+        const digests = rows.map(({ value }) => keys.sequenceDigest(value));
+        const records = await snapshot.getMany(digests.map(keys.logKey));
         for (const [at, value] of records.entries()) {
           // A quarantined statement leaves its sequence number behind.
           if (!value) continue;
-          const digest = rows[at]!.value;
+          const digest = digests[at]!;
           const { bytes, sig } = decodeLogRecord(value, digest);
           yield { id: statementId(digest), bytes, sig };
         }
@@ -59,11 +60,16 @@ export class Transfer {
     assertAdmin(who);
     const { admission, writer } = this.#components;
     const inspected: (Candidate | ImportOutcome)[] = [];
+    /** Organisations whose manifests came so far: they say who may speak by the time the rest has its turn. */
+    const arriving = new Set<string>();
+    const inspect = async ({ bytes, sig }: Pick<ExportedStatement, 'bytes' | 'sig'>): Promise<Candidate> => {
+      const encoded = admission.open(bytes, IMPORT);
+      if (isManifest(encoded.statement)) arriving.add(encoded.statement.org);
+      return admission.inspect(encoded, sig, IMPORT, arriving);
+    };
     for (let at = 0; at < statements.length; at += PREPARE_SLICE) {
       const slice = statements.slice(at, at + PREPARE_SLICE);
-      inspected.push(
-        ...(await Promise.all(slice.map(({ bytes, sig }) => admission.inspect(bytes, sig, IMPORT).catch(rejection)))),
-      );
+      inspected.push(...(await Promise.all(slice.map((one) => inspect(one).catch(rejection)))));
     }
     return writer.submit(statements.length, async (group) => {
       const outcomes: ImportOutcome[] = [];

@@ -1,6 +1,6 @@
 import type { FactStatement, FactValue, Statement } from '../facts/index.ts';
 import type { FactScope } from '../facts/scope.ts';
-import type { EntryState } from '../facts/view.ts';
+import type { BarredState, EntryState } from '../facts/view.ts';
 import type { Principal } from '../policy/principal.ts';
 
 /** A fact as a reader sees it: the signed statement, and what this node derives and knows about it. */
@@ -24,8 +24,10 @@ export interface FactView {
   readonly seq: number;
   /** Unix ms. */
   readonly receivedAt: number;
-  /** Peer id it came from; null when it was written here. */
+  /** Peer id it came from (`import` for an import); null when it was written here. */
   readonly receivedFrom: string | null;
+  /** The key that signed it was revoked since, by its organisation or by removing the peer; what it said stays. */
+  readonly sourceRevoked: boolean;
   /** Ed25519 signature over the statement digest, 64 bytes. */
   readonly signature: Uint8Array;
 }
@@ -87,7 +89,7 @@ export interface RetractInput {
 }
 
 /** Which non-current facts a query includes beside the current view. */
-export type Include = 'history' | 'retracted' | 'superseded' | 'expired' | 'losing';
+export type Include = 'history' | 'retracted' | 'superseded' | 'expired' | 'losing' | 'quarantined';
 
 export interface FactQuery {
   readonly entity?: string | undefined;
@@ -198,6 +200,8 @@ export interface CommitEvent {
   readonly statement: Statement;
   /** The fact as it stands now; null for statements of other kinds. */
   readonly fact: FactView | null;
+  /** Whether it counts; otherwise it is in no view and belongs before no agent's eyes. */
+  readonly standing: 'good' | BarredState;
 }
 
 /** Whether writes work. */
@@ -225,7 +229,7 @@ export interface NodeFigures {
   readonly lastCommitAt: number | null;
   /** Statements that wait for the writer. */
   readonly writeQueue: number;
-  /** Relations whose views are being computed again. */
+  /** Relations and organisations whose views are being computed again. */
   readonly recomputations: number;
   /** How long the oldest expiry has been due without being settled; 0 when none is. */
   readonly expiryOverdueMs: number;
@@ -235,6 +239,14 @@ export interface NodeFigures {
   readonly viewEntries: number;
   readonly gardens: number;
   readonly apiKeys: number;
+  /** Statements of organisations that nobody here trusts: kept, passed on, and in no view. */
+  readonly untrusted: number;
+  /** Sets of statements that can be reconciled with peers. */
+  readonly sets: number;
+  /** Organisations whose manifest is known. */
+  readonly manifests: number;
+  /** Times that an origin was seen to sign two statements with one clock reading, since the start. */
+  readonly equivocations: number;
 }
 
 export interface NodeStatus extends NodeFigures {

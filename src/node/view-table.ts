@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { relationNamespace } from '../facts/relation.ts';
 import type { FactScope } from '../facts/scope.ts';
 import { type FactStatement, isFact, isResolution, type Statement } from '../facts/statement.ts';
-import { type EntryView, type KeyView, type ViewEntry, viewKey } from '../facts/view.ts';
+import { type BarredState, type EntryState, type KeyView, type ViewEntry, viewKey } from '../facts/view.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader, type StoreOp } from '../store/store.ts';
 import { LARGE_KEY, MAX_CACHED_ENTRIES, MOVES_PER_TURN } from './limits.ts';
@@ -12,6 +12,7 @@ import {
   encodeEntry,
   fromJson,
   isLive,
+  type Signed,
   type StoredConflict,
   type StoredEntry,
   type StoredResolution,
@@ -39,6 +40,16 @@ export function keyId(key: Key): Buffer {
   return keys.viewKeyId(key.entity, key.relation, key.scope, key.garden);
 }
 
+/** What the view says of one statement: of those that are kept out of it, why. */
+export interface TableEntry {
+  readonly state: EntryState;
+  readonly contradicted: boolean;
+  readonly overruled: boolean;
+}
+
+/** The view of a key, with what is kept out of it. */
+export type TableView = Omit<KeyView, 'entries'> & { readonly entries: ReadonlyMap<string, TableEntry> };
+
 type Subjects = Record<Exclude<keys.IndexName, 'source' | 'value'>, Buffer>;
 
 /** Everything stored about one key, decoded; changed in the writer's turn only. */
@@ -62,7 +73,7 @@ export class KeyState {
    */
   onlyAsserted = true;
   #subjects: Subjects | undefined;
-  #view: { readonly view: KeyView; readonly at: number } | undefined;
+  #view: { readonly view: TableView; readonly at: number } | undefined;
 
   constructor(key: Key) {
     this.key = key;
@@ -77,14 +88,14 @@ export class KeyState {
   }
 
   /** The view computed last, if it is the view of this moment, too. */
-  rememberedView(now: number): KeyView | undefined {
+  rememberedView(now: number): TableView | undefined {
     if (!this.#view || now < this.#view.at) return undefined;
     const { changesAt } = this.#view.view;
     return changesAt !== null && changesAt <= now ? undefined : this.#view.view;
   }
 
   /** Keeps a view that was worth computing: those of small keys are not worth the memory. */
-  rememberView(view: KeyView, at: number): void {
+  rememberView(view: TableView, at: number): void {
     this.#view = this.entries.size < LARGE_KEY ? undefined : { view, at };
   }
 
@@ -111,6 +122,8 @@ export interface ViewTableComponents {
   readonly store: Reader;
   /** Whether a relation is multi-valued for statements of this org about this entity. */
   readonly isMany: (entity: string, relation: string, org: string) => boolean;
+  /** Whether what was signed counts, or why not. */
+  readonly standingOf: (signed: Signed) => 'good' | BarredState;
   /** Whether resolutions of this org are applied here. */
   readonly trusts: (org: string) => boolean;
   /** Told of an instant (Unix ms) at which something that had expired before will expire again. */
@@ -204,7 +217,7 @@ export class ViewTable {
   }
 
   /** The view of a key as it stands in memory, the entries of this turn included. */
-  view(state: KeyState, now: number): KeyView {
+  view(state: KeyState, now: number): TableView {
     const remembered = state.rememberedView(now);
     if (remembered) return remembered;
     const view = this.#compute(state, now);
@@ -221,21 +234,31 @@ export class ViewTable {
     return state.fresh.has(id) || isLive(entry.state);
   }
 
-  #compute(state: KeyState, now: number): KeyView {
+  #compute(state: KeyState, now: number): TableView {
     const { entity, relation, garden } = state.key;
-    const { isMany, trusts } = this.#components;
+    const { isMany, trusts, standingOf } = this.#components;
     const entries: ViewEntry[] = [];
+    let barred: Map<string, TableEntry> | undefined;
     let org: string | undefined;
     let many = false;
     for (const entry of state.entries.values()) {
+      const standing = standingOf(entry);
+      if (standing !== 'good') {
+        barred ??= new Map();
+        barred.set(entry.id, BARRED[standing]);
+        continue;
+      }
       if (entry.org !== org) {
         org = entry.org;
         many = isMany(entity, relation, org);
       }
       entries.push(entry.many === many ? entry : { ...entry, many });
     }
-    const resolutions = [...state.resolutions.values()].filter((resolution) => trusts(resolution.org));
-    return viewKey(entries, resolutions, garden, now);
+    const resolutions = [...state.resolutions.values()].filter(
+      (resolution) => trusts(resolution.org) && standingOf(resolution) === 'good',
+    );
+    const view: TableView = viewKey(entries, resolutions, garden, now);
+    return barred === undefined ? view : { ...view, entries: new Map([...view.entries, ...barred]) };
   }
 
   /** Recomputes a key and appends what has to change on disk. Other work gets its turn in between where that is much. */
@@ -258,7 +281,7 @@ export class ViewTable {
   }
 
   /** Returns whether the statement moved from one part of the indexes to another. */
-  #evaluateEntry(state: KeyState, id: string, now: EntryView, ops: StoreOp[], delta: ViewDelta): boolean {
+  #evaluateEntry(state: KeyState, id: string, now: TableEntry, ops: StoreOp[], delta: ViewDelta): boolean {
     const { state: to, contradicted, overruled } = now;
     const old = state.entries.get(id)!;
     const isFresh = state.fresh.has(id);
@@ -339,7 +362,7 @@ export class ViewTable {
     state.counted = now;
   }
 
-  #evaluateConflicts(state: KeyState, view: KeyView, ops: StoreOp[], delta: ViewDelta): void {
+  #evaluateConflicts(state: KeyState, view: TableView, ops: StoreOp[], delta: ViewDelta): void {
     if (view.conflicts.length === 0 && state.conflicts.size === 0 && state.isKnown) return;
     const next = new Map(view.conflicts.map((c) => [c.id.slice(-32), storedConflict(state.hex, c)]));
     let changed = !state.isKnown;
@@ -371,6 +394,11 @@ const PREFETCH_PARALLEL = 16;
 
 const EMPTY = Buffer.alloc(0);
 
+const BARRED: Readonly<Record<BarredState, TableEntry>> = {
+  quarantined: { state: 'quarantined', contradicted: false, overruled: false },
+  revoked: { state: 'revoked', contradicted: false, overruled: false },
+};
+
 function weight(state: KeyState): number {
   return 1 + state.entries.size + state.resolutions.size + state.conflicts.size;
 }
@@ -399,7 +427,7 @@ export function valueSubject(valueDigest: string): Buffer {
 export function entryOf(
   statement: FactStatement,
   id: string,
-  derived: Pick<StoredEntry, 'value' | 'claim' | 'terms' | 'ownUntil'>,
+  derived: Pick<StoredEntry, 'value' | 'claim' | 'terms' | 'ownUntil' | 'origin' | 'seq'>,
 ): StoredEntry {
   return {
     id,

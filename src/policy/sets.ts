@@ -21,8 +21,9 @@ export const PROTOCOL_NAMESPACE = 'stigmem';
 /**
  * The one set a statement belongs to, fixed by what is signed; null: no peer may ever hold it, nor learn that it exists.
  *
- * A claim about an entity in another organisation's namespace stays within the organisation that makes it: everybody
- * else would refuse it (`not_owner`). Denying such a claim, or judging a conflict, is an opinion and travels.
+ * A claim about an entity in another organisation's namespace, and whatever names a source in one, stays within the
+ * organisation that says so: everybody else would refuse it (`not_owner`). Denying a claim about a foreign entity, or
+ * judging a conflict over one, is an opinion and travels.
  */
 export function setOf(statement: Statement): StatementSet | null {
   const { audience, org } = statement;
@@ -31,7 +32,7 @@ export function setOf(statement: Statement): StatementSet | null {
   const namespace =
     isFact(statement) || isResolution(statement) ? relationNamespace(statement.body.relation) : PROTOCOL_NAMESPACE;
   if (garden !== undefined) return namedSet('garden', org, namespace, garden);
-  return namedSet(claimsForeignEntity(statement) ? 'team' : audience, org, namespace);
+  return namedSet(speaksForOthers(statement) ? 'team' : audience, org, namespace);
 }
 
 export function namedSet(audience: SetAudience, org: string, namespace: string, garden?: string): StatementSet {
@@ -48,6 +49,17 @@ export function ownsAuthority(org: string, authority: string): boolean {
 export function claimsForeignEntity(statement: Statement): boolean {
   if (!isFact(statement) || statement.body.confidence === 0 || !isFormalUri(statement.body.entity)) return false;
   return !ownsAuthority(statement.org, uriAuthority(statement.body.entity, statement.org));
+}
+
+/** Whether a statement says in its own organisation's name what only another one may say. */
+export function speaksForOthers(statement: Statement): boolean {
+  return claimsForeignEntity(statement) || namesForeignSource(statement);
+}
+
+/** Whether the source of a statement stands on another organisation's name. */
+export function namesForeignSource(statement: Statement): boolean {
+  if (!(isFact(statement) || isResolution(statement)) || !isFormalUri(statement.body.source)) return false;
+  return !ownsAuthority(statement.org, uriAuthority(statement.body.source, statement.org));
 }
 
 /** Also of statements of unknown kinds: whatever else they say, a garden narrows who may hold them. */

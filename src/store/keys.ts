@@ -10,7 +10,7 @@ import type { KeyRange } from './store.ts';
  * | tag | table | key after the tag | value |
  * |---|---|---|---|
  * | l | log | statement digest 32 | log record |
- * | s | sequence | local seq 8 | statement digest 32 |
+ * | s | sequence | local seq 8 | statement digest 32, hlc 8, set 16 |
  * | k | key | K 16, hlc 8, digest 32 | view entry (mutable) |
  * | r | resolution | K 16, hlc 8, digest 32 | resolution entry |
  * | e z o n p v h | index | status 1, subject 16, hlc 8, digest 32 | – |
@@ -27,6 +27,11 @@ import type { KeyRange } from './store.ts';
  * | i | idempotency | digest 32 | remembered answer |
  * | j | idempotency age | instant 8, digest 32 | – |
  * | w | cursor | name | seq 8 |
+ * | S | set | 16 | set of statements |
+ * | P | peer | peer id | peer |
+ * | I | invite | id | invite |
+ * | M | manifest | authority | newest manifest of an organisation |
+ * | O | organisation | authority | since when what it says counts, and until when |
  * | q | quarantine | digest 32 | damaged record |
  * | y | meta | name | – |
  */
@@ -50,6 +55,11 @@ const TAG = {
   cursor: 0x77,
   quarantine: 0x71,
   meta: 0x79,
+  set: 0x53,
+  peer: 0x50,
+  invite: 0x49,
+  manifest: 0x4d,
+  organisation: 0x4f,
 } as const;
 
 /** Tags of the status-first indexes: by entity, entity and relation, source, relation, relation namespace, value, scope. */
@@ -65,8 +75,8 @@ const INDEX_TAG = {
 export type IndexName = keyof typeof INDEX_TAG;
 export const INDEX_NAMES = Object.keys(INDEX_TAG) as IndexName[];
 
-/** Where in an index a statement stands: what a default query sees, live but losing, no longer live. */
-export const STATUS = { current: 0, losing: 1, dead: 2 } as const;
+/** Where in an index a statement stands: what a default query sees, live but losing, no longer live, never believed. */
+export const STATUS = { current: 0, losing: 1, dead: 2, barred: 3 } as const;
 export type Status = (typeof STATUS)[keyof typeof STATUS];
 
 export const DIGEST_BYTES = 32;
@@ -146,6 +156,19 @@ export const sequenceKey = (seq: number): Buffer => join(TAG.sequence, u64(seq))
 /** Sequences in `[from, to)`. */
 export const sequenceRange = (from: number, to: number): KeyRange => ({ gte: sequenceKey(from), lt: sequenceKey(to) });
 export const sequenceOf = (key: Uint8Array): number => readU64(key, 1);
+
+/** Stands for the set of a statement that no peer may ever hold. */
+export const NO_SET: Buffer = Buffer.alloc(SUBJECT_BYTES);
+/** What the sequence says of a statement, so that the sets peers reconcile can be told without reading the log. */
+export const sequenceValue = (digest: Uint8Array, hlc: Hlc, set: Uint8Array): Buffer =>
+  Buffer.concat([digest, hlcBytes(hlc), set]);
+/** The statement a row of the sequence names. */
+export const sequenceDigest = (value: Buffer): Buffer => value.subarray(0, DIGEST_BYTES);
+/** Clock reading and set of a row; undefined for a row that was written short. */
+export const sequenceTerms = (value: Buffer): { hlc: Hlc; set: Buffer } | undefined =>
+  value.length === DIGEST_BYTES + HLC_BYTES + SUBJECT_BYTES
+    ? { hlc: hlcFromBytes(value, DIGEST_BYTES), set: value.subarray(DIGEST_BYTES + HLC_BYTES) }
+    : undefined;
 
 export const viewEntryKey = (k: Uint8Array, hlc: Hlc, digest: Uint8Array): Buffer =>
   join(TAG.key, k, hlcBytes(hlc), digest);
@@ -232,14 +255,42 @@ export const cursorKey = (name: string): Buffer => join(TAG.cursor, Buffer.from(
 export const cursorRange = (): KeyRange => prefixRange(TAG.cursor);
 export const quarantineKey = (digest: Uint8Array): Buffer => join(TAG.quarantine, digest);
 export const quarantineRange = (): KeyRange => prefixRange(TAG.quarantine);
-export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations' | 'rebuilding'): Buffer =>
+export const metaKey = (name: 'schema' | 'head' | 'node' | 'relations' | 'rebuilding' | 'trust'): Buffer =>
   join(TAG.meta, Buffer.from(name));
+
+/** By the first 16 bytes of its name's hash. */
+export const setKey = (set: Uint8Array): Buffer => join(TAG.set, set);
+export const setRange = (): KeyRange => prefixRange(TAG.set);
+export const setOfKey = (key: Uint8Array): Buffer => Buffer.from(key.subarray(1));
+export const peerKey = (peerId: string): Buffer => join(TAG.peer, Buffer.from(peerId));
+export const peerRange = (): KeyRange => prefixRange(TAG.peer);
+export const inviteKey = (id: string): Buffer => join(TAG.invite, Buffer.from(id));
+export const inviteRange = (): KeyRange => prefixRange(TAG.invite);
+export const manifestKey = (authority: string): Buffer => join(TAG.manifest, Buffer.from(authority));
+export const manifestRange = (): KeyRange => prefixRange(TAG.manifest);
+export const organisationKey = (authority: string): Buffer => join(TAG.organisation, Buffer.from(authority));
+export const organisationRange = (): KeyRange => prefixRange(TAG.organisation);
+
+/** Present while the stored views of what an organisation said wait to be computed again. */
+export const reassessKey = (authority: string): Buffer => join(TAG.meta, Buffer.from(`reassess ${authority}`));
+export const reassessRange = (): KeyRange => prefixRange(TAG.meta, Buffer.from('reassess '));
+export const reassessAuthorityOf = (key: Uint8Array): string =>
+  Buffer.from(key).toString('utf8', 1 + 'reassess '.length);
 
 /** Present while the stored views of a relation wait to be computed again. */
 export const recomputeKey = (relation: string): Buffer => join(TAG.meta, Buffer.from(`recompute ${relation}`));
 export const recomputeRange = (): KeyRange => prefixRange(TAG.meta, Buffer.from('recompute '));
 export const recomputeRelationOf = (key: Uint8Array): string =>
   Buffer.from(key).toString('utf8', 1 + 'recompute '.length);
+
+export type DerivedTable = 'entry' | 'resolution' | 'note' | 'other';
+
+/** Of a row of a derived table, which it is in, as far as its values tell more than what every node would have in it. */
+export function derivedTableOf(key: Uint8Array): DerivedTable {
+  if (key[0] === TAG.key) return 'entry';
+  if (key[0] === TAG.resolution) return 'resolution';
+  return key[0] === TAG.note ? 'note' : 'other';
+}
 
 /** Every table that is derived from the log and can be rebuilt from it (`stigmesh reindex`). */
 export const DERIVED_RANGES: readonly KeyRange[] = [

@@ -107,7 +107,7 @@ describe('conflicts in numbers', () => {
 
   it('fault 38: a flood from one organisation does not push the others out of the records', async () => {
     const clock = new TestClock();
-    const t = await openTestNode({ clock });
+    const t = await openTestNode({ clock, unknownOrigins: 'accept' });
     const [noisy, calm] = [new Origin('noisy.example'), new Origin('calm.example')];
     const statements: Foreign[] = [];
     for (let n = 0; n < 300; n++) {
@@ -130,7 +130,8 @@ describe('conflicts in numbers', () => {
     const random = new Random(35);
     const clock = new TestClock();
     const nodes: TestNode[] = [];
-    for (let n = 0; n < 5; n++) nodes.push(await openTestNode({ org: `org${n}.example`, clock }));
+    for (let n = 0; n < 5; n++)
+      nodes.push(await openTestNode({ org: `org${n}.example`, clock, unknownOrigins: 'accept' }));
     // Each node states one of two values, or both, at the same moment.
     for (const [n, { node }] of nodes.entries()) {
       if (n !== 1) await node.facts.assert(who, fact({ v: 'CEO' }));

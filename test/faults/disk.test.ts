@@ -59,7 +59,7 @@ describe('disk that fails, under a node', () => {
       for (const outcome of await Promise.allSettled(writes)) {
         assert.ok(outcome.status === 'rejected' && code(CODES[fault])(outcome.reason), JSON.stringify(outcome));
       }
-      assert.equal(store.batches, 3, 'the record of the node, one write, and one group for all of the others');
+      assert.equal(store.batches, 4, 'two records of the node itself, one write, and one group for all of the others');
       const { ready, reason } = t.node.readiness();
       assert.equal(ready, false);
       assert.match(reason ?? '', new RegExp(fault));

@@ -28,7 +28,7 @@ describe('statements that are not what they should be', () => {
   beforeEach(async () => {
     memory = new MemoryStore();
     store = new FaultyStore(memory);
-    t = await openTestNode({ store });
+    t = await openTestNode({ store, unknownOrigins: 'accept' });
   });
 
   const hlc = formatHlc(NOW, 1);

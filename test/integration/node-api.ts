@@ -56,6 +56,8 @@ export async function startNodeApi(init: Partial<ApiInit> = {}): Promise<NodeApi
       schema: 1,
       durable: false,
       maxSkewMs: 60_000,
+      unknownOrigins: 'quarantine',
+      trustedResolvers: [],
       manyRelations: new Set(),
       maxBatch: 1000,
       maxGardens: 100,

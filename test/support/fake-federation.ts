@@ -62,6 +62,8 @@ export function peerView(more: Partial<PeerView> & { readonly peerId: string }):
     ours: { gives: [], takes: [], namespaces: null },
     expiresAt: null,
     approved: false,
+    suspended: false,
+    revokedBy: null,
     theirs: null,
     createdAt: Date.UTC(2026, 10, 21),
     changedAt: Date.UTC(2026, 10, 21),

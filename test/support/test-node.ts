@@ -46,6 +46,8 @@ export async function openTestNode(
     schema: 1,
     durable: true,
     maxSkewMs: 60_000,
+    unknownOrigins: 'quarantine',
+    trustedResolvers: [],
     manyRelations: new Set(),
     maxBatch: 1000,
     maxGardens: 100,

@@ -55,7 +55,9 @@ export function visibleEvent(
   gardens: Pick<GardenService, 'mayRead'>,
   compatCid: ApiInit['compatCid'],
 ): WireEvent | undefined {
-  const { statement, fact } = commit;
+  const { statement, fact, standing } = commit;
+  // What does not count is shown to whoever asks for it by name (`include=quarantined`), and pushed at nobody.
+  if (standing !== 'good') return undefined;
   if (!who.scopes.has(statement.audience)) return undefined;
   if (fact === null && !isResolution(statement)) return undefined;
   const { body, ext } = fact?.statement ?? (statement as ResolutionStatement);

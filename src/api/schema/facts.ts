@@ -69,7 +69,7 @@ const factShape = {
   contradicted: z.boolean().describe('Another live value stands against this one, unresolved'),
   warnings: z.array(z.string()),
   source_trust: z.null(),
-  quarantine_status: z.null(),
+  quarantine_status: z.enum(['pending']).nullable().describe('`pending`: nobody here trusts its organisation'),
   quarantine_garden_id: z.null(),
   effective_confidence: z.null(),
   sanitizer_warnings: z.array(z.string()),
@@ -78,10 +78,21 @@ const factShape = {
   derived_from: z.array(z.record(z.string(), z.unknown())),
   cid_aliases: z.array(z.string()).describe('The other spellings of the fact CID'),
   statement_cid: z.string().describe('Same as `id`'),
-  state: z.enum(['current', 'losing', 'retraction', 'dispute', 'retracted', 'superseded', 'expired']),
+  state: z.enum([
+    'current',
+    'losing',
+    'retraction',
+    'dispute',
+    'retracted',
+    'superseded',
+    'expired',
+    'quarantined',
+    'revoked',
+  ]),
   overruled: z.boolean().describe('This value lost a resolution'),
   origin: z.string().describe('Peer id of the node that signed'),
   org: z.string().describe('Authority of its organisation'),
+  source_revoked: z.boolean().describe('The key that signed it was revoked since; what it said before stays'),
   signature: z.string().describe('Ed25519 over the statement, base64url'),
   basis: z.enum(BASES).nullable(),
   supersedes: z.array(z.string()),
@@ -138,7 +149,7 @@ export const factQuery = z.object({
   include_contradicted: z.boolean().default(false).describe('Same as include=losing'),
   include_expired: z.boolean().default(false).describe('Same as include=expired'),
   include: z
-    .array(z.enum(['history', 'retracted', 'superseded', 'expired', 'losing']))
+    .array(z.enum(['history', 'retracted', 'superseded', 'expired', 'losing', 'quarantined']))
     .default([])
     .describe('What to show beside the current view, comma separated'),
   after: text.optional().describe('A `head`, a cursor, an HLC or an RFC 3339 instant: only what came later'),

@@ -157,8 +157,9 @@ describe('event stream', () => {
     };
     const opaque: Statement = { ...envelope, v: 2, kind: 'manifest', opaque: true };
     await follow();
-    feed.push({ seq: 1, id: 'bag1', statement: opaque, fact: null });
-    feed.push({ seq: 2, id: 'bag2', statement: resolution, fact: null });
+    feed.push({ seq: 1, id: 'bag1', statement: opaque, fact: null, standing: 'good' });
+    feed.push({ seq: 2, id: 'bag2', statement: resolution, fact: null, standing: 'good' });
+    feed.push({ seq: 3, id: 'bag3', statement: resolution, fact: null, standing: 'quarantined' });
     await settle();
     assert.equal(sink.events.length, 1);
     const { event, id, data } = sink.events[0]!;

@@ -84,6 +84,7 @@ export function factView(
     seq: 1,
     receivedAt: Date.UTC(2026, 10, 21),
     receivedFrom: null,
+    sourceRevoked: false,
     signature: new Uint8Array(64),
     ...more,
   };
@@ -194,7 +195,7 @@ export class FakeFeed {
   commit(view: FactView): void {
     const seq = this.head() + 1;
     const fact = { ...view, seq };
-    this.commits.push({ seq, id: view.id, statement: view.statement, fact });
+    this.commits.push({ seq, id: view.id, statement: view.statement, fact, standing: 'good' });
     for (const listener of this.#listeners) listener(seq);
   }
 

@@ -60,6 +60,7 @@ export function fact(given: Given = {}): FactView {
     seq: ids,
     receivedAt: START,
     receivedFrom: null,
+    sourceRevoked: false,
     signature: new Uint8Array(64),
   };
 }

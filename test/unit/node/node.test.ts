@@ -310,7 +310,7 @@ describe('node: facts', () => {
     const exported = [];
     for await (const statement of t.node.transfer.exportStatements(who)) exported.push(statement);
     for (const statements of [exported, [...exported].reverse()]) {
-      const other = await openTestNode({ clock: t.clock });
+      const other = await openTestNode({ clock: t.clock, unknownOrigins: 'accept' });
       const outcomes = await other.node.transfer.importStatements(who, statements);
       assert.ok(outcomes.every(({ status }) => status === 'accepted'));
       const again = await other.node.transfer.importStatements(who, statements);
