@@ -88,6 +88,7 @@ export class Peering implements PeeringView {
     transport.on({
       connected: (connection) => this.#connected(connection),
       disconnected: (peerId) => this.#disconnected(peerId),
+      misbehaved: (peerId, what) => this.#emit((listener) => listener.misbehaved?.(peerId, what)),
     });
     transport.deny((peerId) => this.#isDenied(peerId));
     await transport.handle(

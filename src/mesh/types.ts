@@ -1,5 +1,6 @@
 import type { MeshEvent, MeshEventSource, PeerLag, PeerView } from '../node/federation.ts';
 import type { Pairing } from '../policy/sharing.ts';
+import type { Misbehaviour } from './transport.ts';
 
 /** What the parts of the mesh tell each other: who is who (`peering.ts`), and how what is shared fares (the data plane). */
 
@@ -37,6 +38,8 @@ export interface PeeringListener {
    * stop at once; statements of them that are still on their way are no offence ({@link PeeringView.isSettling}).
    */
   readonly changed?: (peer: ActivePeer, before: Pairing) => void;
+  /** A peer broke the rules of the network itself; its connections are closed by then. */
+  readonly misbehaved?: (peerId: string, what: Misbehaviour) => void;
 }
 
 /** Who is admitted, and to what: what everything that serves peers asks, at every stream and every block. */
