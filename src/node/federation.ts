@@ -46,7 +46,7 @@ export interface PeerRecord {
 export interface InviteRecord {
   /** 16 hex digits. */
   readonly id: string;
-  /** SHA-256 of the secret, hex. */
+  /** Of the secret, as src/identity/proof.ts makes it; hex. */
   readonly secretHash: string;
   readonly terms: PeerTerms;
   readonly createdAt: number;

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { INVITE_ID_BYTES, INVITE_SECRET_BYTES } from '../identity/limits.ts';
+import { hashSecret } from '../identity/proof.ts';
 import type { Principal } from '../policy/principal.ts';
 import type { PeerTerms } from '../policy/sharing.ts';
 import * as keys from '../store/keys.ts';
@@ -77,7 +77,7 @@ export class Invites implements InviteService {
       const createdAt = now();
       const record: InviteRecord = {
         id: Buffer.from(randomBytes(INVITE_ID_BYTES)).toString('hex'),
-        secretHash: createHash('sha256').update(secret).digest('hex'),
+        secretHash: hashSecret(secret),
         terms,
         createdAt,
         expiresAt: createdAt + expiresIn * 1000,
