@@ -27,8 +27,8 @@ export type ApiErrorCode =
   | 'answer_too_large'
   | 'internal_error';
 
-/** Names, manifests, declarations and invites come from outside. Key files do not: what they say ends a start. */
-type IdentityProblemCode = Exclude<IdentityErrorCode, `key_${string}`>;
+/** Names, manifests, declarations and invites come from outside. What key files say ends a start; only one is written later. */
+type IdentityProblemCode = Exclude<IdentityErrorCode, `key_${string}`> | 'key_unwritable';
 
 export type ErrorCode = FactErrorCode | IdentityProblemCode | NodeErrorCode | StoreErrorCode | ApiErrorCode;
 
@@ -216,6 +216,7 @@ export const ERRORS: { readonly [C in ErrorCode]: ErrorEntry } = {
   invalid_public_key: { status: 422, rpc: -31047, title: 'Not an Ed25519 key' },
   invalid_fingerprint: { status: 422, rpc: -31048, title: 'Not a fingerprint' },
   manifest_invalid: { status: 422, rpc: -31049, title: 'The manifest does not hold' },
+  key_unwritable: { status: 507, rpc: -31059, title: 'The key file cannot be written' },
   node_not_revoked: { status: 409, rpc: -31050, title: 'The key of this node was not revoked' },
   scope_violation: { status: 403, rpc: -31060, title: 'Not shared with whoever sent it' },
   unknown_org: { status: 404, rpc: -31061, title: 'The manifest of the organisation is not known' },

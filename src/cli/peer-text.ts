@@ -56,9 +56,14 @@ export function ageText(instant: string, now: number): string {
   return `${duration(Math.max(0, (now - Date.parse(instant)) / 1000))} ago`;
 }
 
+/** Whether both sides hold the same now, or did until somebody wrote. */
+export function isGoodSync(last: Peer['last_sync']): boolean {
+  return last !== null && ['converged', 'changed'].includes(last.result);
+}
+
 export function lastSyncText({ last_sync: last }: Pick<Peer, 'last_sync'>, now: number): string {
   if (last === null) return 'never';
-  const outcome = last.result === 'ok' ? `${last.sent} sent, ${last.received} received` : last.result;
+  const outcome = isGoodSync(last) ? `${last.sent} sent, ${last.received} received` : last.result;
   return `${ageText(last.at, now)}: ${outcome}`;
 }
 

@@ -112,7 +112,7 @@ const rotateKey = operation({
   rate: 'write',
   input: {},
   output: schema.knownManifest,
-  errors: SIGNING_ERRORS,
+  errors: [...SIGNING_ERRORS, 'key_unwritable'],
   handler: async (call) => ({ body: wire.knownManifest(await meshOf(call).rotateOrgKey(call.who)) }),
 });
 

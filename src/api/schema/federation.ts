@@ -42,7 +42,7 @@ export const peerLag = named(
 const lastSync = z
   .object({
     at: instant,
-    result: z.string().describe('`ok`, or the code of what ended it'),
+    result: z.string().describe('`converged`, `changed` (somebody wrote meanwhile), or why it ended'),
     sent: z.int(),
     received: z.int(),
     ms: z.number(),

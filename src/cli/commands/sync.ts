@@ -4,7 +4,7 @@ import type { syncReport } from '../../api/schema/federation.ts';
 import { CliError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findPeer, PEER_ARGUMENT } from '../peer-name.ts';
-import { behindText, shortPeer } from '../peer-text.ts';
+import { behindText, isGoodSync, shortPeer } from '../peer-text.ts';
 import type { Cli } from '../program.ts';
 import { printable } from '../text.ts';
 
@@ -39,18 +39,16 @@ export function define(command: Command, cli: Cli): void {
           throw new CliError('wait_timeout', 'the reconciliation goes on', 'stigmesh peers shows how far it has come');
         }
         if (peers.length === 0) throw new CliError('nothing_found', 'no peer is connected', 'see stigmesh peers');
-        return peers.every(isGood) ? EXIT.ok : EXIT.failed;
+        return peers.every(({ last_sync }) => isGoodSync(last_sync)) ? EXIT.ok : EXIT.failed;
       }),
     );
 }
-
-const isGood = ({ last_sync: last }: State): boolean => last?.result === 'ok';
 
 const nameOf = ({ org, peer_id }: State): string => `${shortPeer(peer_id)}${org === null ? '' : `  ${org}`}`;
 
 function resultLine(state: State, done: string): string {
   const { last_sync: last } = state;
-  if (last === null || last.result !== 'ok') return `✗ ${nameOf(state)}  ${last?.result ?? 'not reconciled'}`;
+  if (last === null || !isGoodSync(last)) return `✗ ${nameOf(state)}  ${last?.result ?? 'not reconciled'}`;
   return `${done} ${nameOf(state)}  ${last.sent} sent, ${last.received} received in ${Math.round(last.ms)} ms`;
 }
 

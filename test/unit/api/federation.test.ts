@@ -57,7 +57,7 @@ describe('API of the mesh', () => {
       ours: { gives: ['public', 'company'], takes: ['public'], namespaces: null },
       theirs: { gives: ['public'], takes: ['public'], namespaces: ['memory'], signedAt: now, expiresAt: null },
       lag: { outStatements: 3, inStatements: 0, outSeconds: 1.5, inSeconds: null },
-      lastSync: { at: now, result: 'ok', sent: 1, received: 2, ms: 38 },
+      lastSync: { at: now, result: 'converged', sent: 1, received: 2, ms: 38 },
       refused: { not_owner: 2 },
     });
     for (const state of PEER_STATES) mesh.put({ peerId: testKey().peerId, state });
@@ -322,7 +322,7 @@ describe('API of the mesh', () => {
     mesh.put({ peerId: testKey().peerId, state: 'suspended' });
     mesh.reconcile = async () => ({ sent: 1, received: 4 });
     const { finished, peers } = await ok('POST', '/sync', { peer_id: peerId });
-    assert.deepEqual([finished, peers[0].last_sync.received, peers[0].last_sync.result], [true, 4, 'ok']);
+    assert.deepEqual([finished, peers[0].last_sync.received, peers[0].last_sync.result], [true, 4, 'converged']);
     assert.equal((await ok('POST', '/sync', {})).peers.length, 1);
     assert.equal((await ok('GET', '/sync')).peers.length, 1);
     assert.equal((await ok('GET', `/sync?peer_id=${peerId}`)).peers[0].peer_id, peerId);

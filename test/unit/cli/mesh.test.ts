@@ -270,7 +270,7 @@ describe('cli: sync', () => {
     bench.mesh.reconcile = async () => ({ sent: 2, received: 3 });
     const { stdout } = await bench.run(['sync', 'other.example']);
     assert.match(stdout, /^✓ 12D3KooW\S+ {2}other\.example {2}2 sent, 3 received in 5 ms\n$/);
-    assert.equal((await bench.run(['sync', '-q'])).stdout, 'ok\n');
+    assert.equal((await bench.run(['sync', '-q'])).stdout, 'converged\n');
     bench.mesh.sync = async () => [
       { ...other, lastSync: { at: 0, result: 'budget_exceeded', sent: 0, received: 0, ms: 1 } },
     ];

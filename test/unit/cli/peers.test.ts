@@ -25,7 +25,7 @@ describe('cli: peers', () => {
       remoteAddr: '/ip4/192.0.2.7/tcp/4701',
       roundTripMs: 12.34,
       lag: { outStatements: 3, inStatements: 0, outSeconds: 65, inSeconds: 0 },
-      lastSync: { at: bench.now - 42_000, result: 'ok', sent: 1, received: 2, ms: 38 },
+      lastSync: { at: bench.now - 42_000, result: 'converged', sent: 1, received: 2, ms: 38 },
       lastSeenAt: bench.now - 1000,
       ...more,
     });
