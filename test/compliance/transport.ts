@@ -286,10 +286,12 @@ export function transportCompliance(name: string, create: () => Promise<Transpor
       const [a, b] = await net.start(2);
       const ended = deferred<unknown>();
       await net.serve(b!, async (stream) => {
+        await stream.send(new Uint8Array(1));
         await stream.receive().catch(ended.resolve);
       });
       await net.connect(a!, b!);
       const stream = await a!.transport.open(b!.peerId, PROTOCOL);
+      await stream.receive();
       const pending = stream.receive();
       pending.catch(() => {});
       await a!.transport.disconnect(b!.peerId);

@@ -135,7 +135,7 @@ export class AdmissionGate {
     const connections = this.#host?.getConnections() ?? [];
     for (const connection of connections) {
       if (connection.remotePeer.toString() !== peerId) continue;
-      for (const stream of connection.streams) {
+      for (const stream of [...connection.streams]) {
         if (this.#protocols.has(stream.protocol)) stream.abort(new Error('not admitted any more'));
       }
     }

@@ -257,7 +257,7 @@ export class Libp2pTransport implements Transport {
 
   async #hangUp(connection: Libp2pConnection): Promise<void> {
     // Closed in order, its streams would be, too: to the other side that looks as if everything had been said.
-    for (const stream of connection.streams) stream.abort(new Error('the connection ends'));
+    for (const stream of [...connection.streams]) stream.abort(new Error('the connection ends'));
     const controller = new AbortController();
     const timer = this.#world.setTimeout(() => controller.abort(), DISCONNECT_MS);
     try {
