@@ -1,7 +1,7 @@
 import { formatInstant } from '../../facts/index.ts';
 import { publicKeyFromPeerId } from '../../identity/node-key.ts';
 import type { FederationService } from '../../node/federation.ts';
-import type { ApiInit } from '../components.ts';
+import type { ApiComponents, ApiInit } from '../components.ts';
 import * as schema from '../schema/records.ts';
 import { meshStatusOf } from '../wire-federation.ts';
 import { type Operation, operation } from './operation.ts';
@@ -10,6 +10,16 @@ import { type Operation, operation } from './operation.ts';
 const NAMESPACES = ['stigmem:', 'rel:', 'memory:', 'intent:', 'roadmap:', 'preference:', 'garden:'];
 
 const authMode = (init: ApiInit) => (init.authRequired ? ('required' as const) : ('none' as const));
+
+/** The manifest goes before the key file: keys are rotated, and further daemons of an organisation have another file. */
+async function orgFingerprint({ federation, identity }: ApiComponents): Promise<string> {
+  try {
+    return (await federation?.manifest(identity.org))?.fingerprint ?? identity.fingerprint;
+  } catch {
+    // None was published yet.
+    return identity.fingerprint;
+  }
+}
 
 /** What Stigmem's nodes say of themselves when they federate. The version is ours: theirs stands for facts over HTTP. */
 function meshMembers(peerId: string, federation: FederationService) {
@@ -46,12 +56,14 @@ const nodeStatus = operation({
         uptime_s: Math.floor(runtime.uptimeMs() / 1000),
         peer_id: status.peerId,
         org: status.org,
-        fingerprint: components.identity.fingerprint,
+        fingerprint: await orgFingerprint(components),
         statements: status.statements,
         facts: status.facts,
         current_facts: status.currentFacts,
         open_conflicts: status.openConflicts,
         quarantined: status.quarantined,
+        untrusted: status.untrusted,
+        equivocations: status.equivocations,
         seq: status.seq,
         hlc: status.hlc,
         hlc_ahead_ms: status.hlcAheadMs,
@@ -67,6 +79,7 @@ const nodeStatus = operation({
         connections: runtime.connections().open,
         requests: runtime.connections().answering,
         gardens: status.gardens,
+        manifests: status.manifests,
         api_keys: status.apiKeys,
         auth: authMode(init),
         mesh,
@@ -90,7 +103,7 @@ const wellKnown = operation({
   output: schema.wellKnown,
   errors: [],
   async handler({ components, init, runtime }) {
-    const { peerId, org, fingerprint } = components.identity;
+    const { peerId, org } = components.identity;
     return {
       body: {
         version: '1.0',
@@ -104,7 +117,7 @@ const wellKnown = operation({
         cors: { dev_localhost: false, configured: false },
         peer_id: peerId,
         org,
-        fingerprint,
+        fingerprint: await orgFingerprint(components),
         ...(components.federation === null ? {} : meshMembers(peerId, components.federation)),
         software: { name: 'stigmesh', version: init.version },
       },

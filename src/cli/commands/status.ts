@@ -46,7 +46,7 @@ export function define(command: Command, cli: Cli): void {
               ['last write', status.last_commit_at ?? 'never'],
               ['clock', clock(status)],
               ['store', storeText(status)],
-              ['quarantine', status.quarantined > 0 ? `${status.quarantined} damaged, set aside` : undefined],
+              ['quarantine', quarantineText(status)],
               ['work', work(status)],
               [
                 'API',
@@ -88,6 +88,16 @@ function meshText({ enabled, peers, sets, indexed }: NodeStatus['mesh']): string
 function meshLag({ enabled, lag }: NodeStatus['mesh']): string | undefined {
   const text = lagText(lag);
   return enabled && text !== '' ? text : undefined;
+}
+
+/** What is here and in no view, for one reason or the other. */
+function quarantineText({ quarantined, untrusted, equivocations }: NodeStatus): string | undefined {
+  const parts = [
+    ...(quarantined === 0 ? [] : [`${quarantined} damaged, set aside`]),
+    ...(untrusted === 0 ? [] : [`${counted(untrusted, 'statement')} of organisations that nobody here trusts`]),
+    ...(equivocations === 0 ? [] : [`${counted(equivocations, 'EQUIVOCATION')} seen`]),
+  ];
+  return parts.length === 0 ? undefined : parts.join(', ');
 }
 
 /** What waits: nothing of it should stay for long. */

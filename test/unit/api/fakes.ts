@@ -4,7 +4,7 @@ import type { ApiComponents, ApiInit, Timers } from '../../../src/api/components
 import { systemTimers } from '../../../src/api/components.ts';
 import { type Api, createApi } from '../../../src/api/http/server.ts';
 import type { FactStatement } from '../../../src/facts/index.ts';
-import type { CommitEvent, FactView } from '../../../src/node/types.ts';
+import type { CommitEvent, FactView, NodeStatus } from '../../../src/node/types.ts';
 import type { Permission, Principal } from '../../../src/policy/principal.ts';
 import { PERMISSIONS } from '../../../src/policy/principal.ts';
 import { type Answer, type Sent, send } from './http-client.ts';
@@ -86,6 +86,42 @@ export function factView(
     receivedFrom: null,
     sourceRevoked: false,
     signature: new Uint8Array(64),
+    ...more,
+  };
+}
+
+/** A node that has nothing to complain of. */
+export function nodeStatus(more: Partial<NodeStatus> = {}): NodeStatus {
+  return {
+    peerId: ORIGIN,
+    org: 'acme.example',
+    statements: 3,
+    facts: 2,
+    current: { local: 1, team: 0, company: 1, public: 0 },
+    currentFacts: 2,
+    openConflicts: 0,
+    quarantined: 0,
+    untrusted: 0,
+    sets: 1,
+    manifests: 1,
+    equivocations: 0,
+    seq: 3,
+    auditSeq: 3,
+    hlc: '1795249733735.000',
+    hlcAheadMs: 0,
+    lastCommitAt: Date.UTC(2026, 10, 21),
+    writeQueue: 0,
+    recomputations: 0,
+    expiryOverdueMs: 0,
+    lintJobs: 0,
+    feedFollowers: 0,
+    viewEntries: 2,
+    gardens: 0,
+    apiKeys: 1,
+    storeBytes: 4096,
+    schema: 1,
+    readiness: { ready: true, code: null, reason: null },
+    warnings: [],
     ...more,
   };
 }

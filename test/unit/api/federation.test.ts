@@ -11,7 +11,7 @@ import type { AuditEntry, AuditQuery } from '../../../src/node/services.ts';
 import type { Permission } from '../../../src/policy/principal.ts';
 import { Contract } from '../../conformance/contract.ts';
 import { FakeFederation, testKey } from '../../support/fake-federation.ts';
-import { FakeTimers, principal, type Running, settle, start, stopAll } from './fakes.ts';
+import { FakeTimers, nodeStatus, principal, type Running, settle, start, stopAll } from './fakes.ts';
 
 const contract = new Contract(join(import.meta.dirname, '../../conformance/data/stigmem-openapi-0.9.0a10.json'));
 const BASE = '/v1/federation';
@@ -542,5 +542,30 @@ describe('what a daemon on the mesh says of itself', () => {
     assert.deepEqual(json.addrs, [`/ip4/192.0.2.10/tcp/4701/p2p/${mesh.node.peerId}`]);
     assert.deepEqual(json.federation_endpoints, { peers: '/v1/federation/peers', facts: null, push: null });
     assert.notEqual(json.federation_version, '0.5');
+  });
+
+  it('shows the mesh in its status, and its warnings once', async () => {
+    const mesh = new FakeFederation();
+    mesh.warnings = ['the clock of other.example is wrong', 'both'];
+    mesh.put({ peerId: testKey().peerId, state: 'active', connected: true });
+    const status = async () => nodeStatus({ warnings: ['both'], untrusted: 4, equivocations: 1 });
+    const { send } = await start({ more: { federation: mesh, status } });
+    const { json } = await send({ path: '/v1/status' });
+    assert.deepEqual(json.warnings, ['both', 'the clock of other.example is wrong']);
+    assert.deepEqual([json.mesh.enabled, json.mesh.peers.active, json.mesh.peers.connected], [true, 1, 1]);
+    assert.deepEqual(json.mesh.addrs, [`/ip4/192.0.2.10/tcp/4701/p2p/${mesh.node.peerId}`]);
+    assert.deepEqual([json.untrusted, json.equivocations, json.manifests], [4, 1, 1]);
+  });
+
+  it('shows the fingerprint of today after the key was rotated, also where the key is not', async () => {
+    const mesh = new FakeFederation();
+    const identity = { peerId: mesh.node.peerId, org: 'acme.example', fingerprint: 'AAAAA-BBBBB-CCCCC-DDDDD' };
+    const { send } = await start({ more: { federation: mesh, identity, status: async () => nodeStatus() } });
+    await send({ method: 'POST', path: `${BASE}/org/rotate-key` });
+    for (const path of ['/.well-known/stigmem', '/v1/status']) {
+      assert.equal((await send({ path })).json.fingerprint, mesh.orgKey.fingerprint, path);
+    }
+    mesh.manifest = () => Promise.reject(new Error('none yet'));
+    assert.equal((await send({ path: '/.well-known/stigmem' })).json.fingerprint, identity.fingerprint);
   });
 });

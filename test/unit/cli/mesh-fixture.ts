@@ -1,6 +1,7 @@
 import type { PeerView } from '../../../src/node/federation.ts';
+import type { NodeStatus } from '../../../src/node/types.ts';
 import { FakeFederation, testKey } from '../../support/fake-federation.ts';
-import { ADMIN_KEY, start, stopAll } from '../api/fakes.ts';
+import { ADMIN_KEY, nodeStatus, start, stopAll } from '../api/fakes.ts';
 import { Home, type Ran, type RunOptions } from './fixture.ts';
 
 /** A home, and an API with a mesh in memory behind it, new for every test of the suite that makes it. */
@@ -9,20 +10,23 @@ export class MeshBench {
   mesh!: FakeFederation;
   /** Unix ms of everything: the commands, the API, the mesh. */
   now = 0;
+  node: Partial<NodeStatus> = {};
   #url = '';
 
   constructor() {
     beforeEach(async () => {
       this.now = Date.UTC(2030, 0, 1);
       const now = () => this.now;
+      this.node = {};
       this.home = new Home();
       this.mesh = new FakeFederation('acme.example', now);
+      const status = async () => nodeStatus(this.node);
       const identity = {
         peerId: this.mesh.node.peerId,
         org: 'acme.example',
         fingerprint: this.mesh.orgKey.fingerprint,
       };
-      const { api } = await start({ more: { federation: this.mesh, meshEvents: this.mesh, identity, now } });
+      const { api } = await start({ more: { federation: this.mesh, meshEvents: this.mesh, identity, now, status } });
       this.#url = api.url;
     });
     afterEach(async () => {

@@ -232,6 +232,54 @@ describe('cli: peers', () => {
   });
 });
 
+describe('cli: status and watch', () => {
+  const bench = new MeshBench();
+
+  it('show the mesh: addresses, peers by state, lag, what is set aside, warnings', async () => {
+    bench.put({ state: 'active', connected: true });
+    bench.put({ state: 'active' });
+    bench.put();
+    bench.put({ state: 'suspended' });
+    bench.mesh.warnings = ['no address is reachable from outside'];
+    bench.node = { untrusted: 4, equivocations: 1 };
+    const lag = { outStatements: 7, inStatements: 0, outSeconds: 65, inSeconds: 0 };
+    const status = bench.mesh.status.bind(bench.mesh);
+    bench.mesh.status = () => ({ ...status(), lag });
+    const shown = await bench.run(['status']);
+    assert.equal(shown.code, 0, shown.stderr);
+    const line = (name: string) => new RegExp(`^${name} +(.*)$`, 'm').exec(shown.stdout)?.[1];
+    assert.equal(line('mesh'), 'on, 1 of 2 active peers connected, 1 pending, 1 suspended, 3 sets');
+    assert.equal(line('addresses'), `/ip4/192.0.2.10/tcp/4701/p2p/${bench.mesh.node.peerId}`);
+    assert.equal(line('lag'), 'they: 7 statements, 65 s behind; we: in step');
+    assert.equal(line('quarantine'), '4 statements of organisations that nobody here trusts, 1 EQUIVOCATION seen');
+    assert.equal(shown.stderr, 'warning: no address is reachable from outside\n');
+    bench.mesh.status = () => ({ ...status(), indexed: false, peers: { ...status().peers, active: 0 } });
+    assert.match((await bench.run(['status'])).stdout, /^mesh +on, no active peers, .*indexes LOADING/m);
+  });
+
+  it('follow what happens on the mesh when that is asked for', async () => {
+    bench.node = { seq: 0 };
+    const { peerId } = bench.put({ state: 'active' });
+    const following = bench.run(['watch', '--mesh', '--count', '2']);
+    const json = bench.run(['watch', '--mesh', '--count', '1', '--json']);
+    const about = { at: bench.now, peerId, org: 'other.example' };
+    const deadline = Date.now() + 10_000;
+    let shown: unknown;
+    void Promise.all([following, json]).then((both) => {
+      shown = both;
+    });
+    // Nobody says when a stream has begun: it is told until it has heard enough.
+    while (shown === undefined && Date.now() < deadline) {
+      bench.mesh.emit({ ...about, type: 'sync.finished', sent: 1, received: 2, ms: 3 });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const line = `2030-01-01T00:00:00.000Z  sync.finished  ${short(peerId)}  other.example  sent 1, received 2, ms 3`;
+    assert.equal((await following).stdout, `${line}\n${line}\n`);
+    const event = JSON.parse((await json).stdout);
+    assert.deepEqual([event.event, event.id, event.data.peer_id], ['sync.finished', null, peerId]);
+  });
+});
+
 describe('cli: mesh', () => {
   const bench = new MeshBench();
 
