@@ -11,7 +11,7 @@ import type { AuditEntry, AuditQuery } from '../../../src/node/services.ts';
 import type { Permission } from '../../../src/policy/principal.ts';
 import { Contract } from '../../conformance/contract.ts';
 import { FakeFederation, testKey } from '../../support/fake-federation.ts';
-import { FakeTimers, nodeStatus, principal, type Running, settle, start, stopAll } from './fakes.ts';
+import { FakeTimers, principal, type Running, settle, start, stopAll } from './fakes.ts';
 
 const contract = new Contract(join(import.meta.dirname, '../../conformance/data/stigmem-openapi-0.9.0a10.json'));
 const BASE = '/v1/federation';
@@ -468,104 +468,5 @@ describe('API of the mesh', () => {
     const own = await rpc('org.get', { authority: 'acme.example' });
     assert.equal((await rpc('org.adopt', { manifest: own.manifest })).version, 1);
     assert.equal((await rpc('mesh.status', {})).enabled, true);
-  });
-});
-
-describe('API of a daemon whose mesh is off', () => {
-  let run: Running;
-  beforeEach(async () => {
-    run = await start({ audit: { list: async () => ({ entries: [], cursor: null }) } });
-  });
-  afterEach(stopAll);
-
-  it('lists nothing, and says how to turn it on wherever something is to be done', async () => {
-    const lists = {
-      '/peers': 'peers',
-      '/invites': 'invites',
-      '/manifest': 'manifests',
-      '/sync': 'peers',
-      '/audit': 'entries',
-    };
-    for (const [path, member] of Object.entries(lists)) {
-      const answer = await run.send({ path: BASE + path });
-      assert.equal(answer.status, 200, path);
-      assert.deepEqual(answer.json[member], [], path);
-    }
-    const { peerId } = testKey();
-    for (const [method, path, body] of [
-      ['POST', '/peers', { peer_id: peerId }],
-      ['GET', `/peers/${peerId}`, undefined],
-      ['PATCH', `/peers/${peerId}`, {}],
-      ['DELETE', `/peers/${peerId}`, undefined],
-      ['POST', `/peers/${peerId}/approve`, {}],
-      ['POST', '/invites', {}],
-      ['DELETE', '/invites/00', undefined],
-      ['POST', '/join', { invite: 'x' }],
-      ['GET', '/discover', undefined],
-      ['POST', '/sync', {}],
-      ['GET', '/manifest/acme.example', undefined],
-      ['PUT', '/manifest', {}],
-      ['POST', '/org/rotate-key', undefined],
-      ['POST', '/org/nodes', { peer_id: peerId }],
-      ['DELETE', `/org/nodes/${peerId}`, undefined],
-    ] as const) {
-      const { status, json, headers } = await run.send({ method, path: BASE + path, ...(body ? { body } : {}) });
-      assert.deepEqual([status, json.code], [503, 'mesh_disabled'], `${method} ${path}`);
-      assert.match(json.hint, /mesh\.enabled/);
-      assert.equal(headers['retry-after'], undefined);
-    }
-    const { json } = await run.send({ path: `${BASE}/status` });
-    assert.deepEqual([json.enabled, json.addrs, json.peers.active], [false, [], 0]);
-  });
-
-  it('says so to everybody', async () => {
-    const { json } = await run.send({ path: '/.well-known/stigmem' }, null);
-    assert.equal(json.federation, 'disabled');
-    for (const member of ['federation_pubkey', 'federation_version', 'federation_endpoints', 'addrs']) {
-      assert.ok(!(member in json), member);
-    }
-  });
-});
-
-describe('what a daemon on the mesh says of itself', () => {
-  afterEach(stopAll);
-
-  it('has the members of the contract in the well-known document, its addresses, and no version that promises HTTP', async () => {
-    const mesh = new FakeFederation();
-    const identity = { peerId: mesh.node.peerId, org: 'acme.example', fingerprint: mesh.orgKey.fingerprint };
-    const { send } = await start({ more: { federation: mesh, identity } });
-    const { json } = await send({ path: '/.well-known/stigmem' }, null);
-    assert.deepEqual(
-      [json.federation, json.node_id, json.peer_id, json.org, json.fingerprint, json.federation_pubkey],
-      ['enabled', mesh.node.peerId, mesh.node.peerId, 'acme.example', mesh.orgKey.fingerprint, mesh.node.text],
-    );
-    assert.deepEqual(json.addrs, [`/ip4/192.0.2.10/tcp/4701/p2p/${mesh.node.peerId}`]);
-    assert.deepEqual(json.federation_endpoints, { peers: '/v1/federation/peers', facts: null, push: null });
-    assert.notEqual(json.federation_version, '0.5');
-  });
-
-  it('shows the mesh in its status, and its warnings once', async () => {
-    const mesh = new FakeFederation();
-    mesh.warnings = ['the clock of other.example is wrong', 'both'];
-    mesh.put({ peerId: testKey().peerId, state: 'active', connected: true });
-    const status = async () => nodeStatus({ warnings: ['both'], untrusted: 4, equivocations: 1 });
-    const { send } = await start({ more: { federation: mesh, status } });
-    const { json } = await send({ path: '/v1/status' });
-    assert.deepEqual(json.warnings, ['both', 'the clock of other.example is wrong']);
-    assert.deepEqual([json.mesh.enabled, json.mesh.peers.active, json.mesh.peers.connected], [true, 1, 1]);
-    assert.deepEqual(json.mesh.addrs, [`/ip4/192.0.2.10/tcp/4701/p2p/${mesh.node.peerId}`]);
-    assert.deepEqual([json.untrusted, json.equivocations, json.manifests], [4, 1, 1]);
-  });
-
-  it('shows the fingerprint of today after the key was rotated, also where the key is not', async () => {
-    const mesh = new FakeFederation();
-    const identity = { peerId: mesh.node.peerId, org: 'acme.example', fingerprint: 'AAAAA-BBBBB-CCCCC-DDDDD' };
-    const { send } = await start({ more: { federation: mesh, identity, status: async () => nodeStatus() } });
-    await send({ method: 'POST', path: `${BASE}/org/rotate-key` });
-    for (const path of ['/.well-known/stigmem', '/v1/status']) {
-      assert.equal((await send({ path })).json.fingerprint, mesh.orgKey.fingerprint, path);
-    }
-    mesh.manifest = () => Promise.reject(new Error('none yet'));
-    assert.equal((await send({ path: '/.well-known/stigmem' })).json.fingerprint, identity.fingerprint);
   });
 });
