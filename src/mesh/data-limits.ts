@@ -21,7 +21,7 @@ export const MAX_SCORED_PEERS = 2_048;
 export const MAX_REFUSAL_CODES = 40;
 /** Time in which half of what is held against a peer is forgotten, ms. */
 export const SCORE_HALF_LIFE_MS = 10 * 60_000;
-/** Score at which a peer is cut off: five forged statements, or ten outside of its terms. */
+/** Score at which a peer is cut off: four forged statements within minutes, or ten outside of its terms. */
 export const BAN_SCORE = -100;
 /** Length of the first ban, ms; each further one is twice as long, up to the longest. */
 export const FIRST_BAN_MS = 10 * 60_000;

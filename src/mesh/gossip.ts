@@ -1,6 +1,5 @@
 import { type Digest, sha256 } from '../facts/index.ts';
 import type { InboundOutcome, WireStatement } from '../node/federation.ts';
-import type { SetsService } from '../node/mesh-services.ts';
 import { decodeBlock } from './block.ts';
 import { GOSSIP_CHECK_MS, MAX_GOSSIP_CHECKS, MAX_GOSSIP_SEEN } from './data-limits.ts';
 import { malformedFrame } from './errors.ts';
@@ -19,7 +18,6 @@ export interface GossipIntakeComponents {
   readonly gate: Pick<InboundGate, 'tryTake'>;
   readonly scores: Pick<Scores, 'refuse' | 'score'>;
   readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
-  readonly sets: Pick<SetsService, 'read'>;
   readonly world: MeshWorld;
   readonly onVerdict: (verdict: GossipVerdict, why: string) => void;
 }
@@ -100,21 +98,13 @@ export class GossipIntake {
     from: string,
     signal: AbortSignal,
   ): Promise<[GossipVerdict, string]> {
-    const { intake, peering, sets } = this.#components;
-    const fresh: { readonly statement: WireStatement; readonly digest: Digest }[] = [];
+    const { intake, peering } = this.#components;
+    const unknown: WireStatement[] = [];
     for (const statement of statements) {
       const digest = sha256(statement.bytes);
       this.#seen.set(digest, true);
-      if (!intake.held.has(digest)) fresh.push({ statement, digest });
+      if (!intake.held.has(digest)) unknown.push(statement);
     }
-    const pairing = peering.pairing(from);
-    if (fresh.length === 0 || pairing === undefined) return ['ignore', 'duplicate'];
-    const stored = await sets.read(
-      pairing,
-      fresh.map(({ digest }) => digest),
-    );
-    const unknown = fresh.filter((_, at) => stored[at] === undefined).map(({ statement }) => statement);
-    for (const [at, { digest }] of fresh.entries()) if (stored[at] !== undefined) intake.held.set(digest, true);
     if (unknown.length === 0) return ['ignore', 'duplicate'];
     const outcomes = await intake.admit(from, 'gossip', unknown, signal);
     const forged = outcomes.find((outcome) => isHeldAgainst(outcome, peering.isSettling(from)));

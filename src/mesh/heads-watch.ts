@@ -8,7 +8,7 @@ import {
   SYNC_FALLBACK_MS,
 } from './data-limits.ts';
 import { areEqual, headsOf, settledReading } from './heads.ts';
-import type { Comparison, Heads } from './push-frames.ts';
+import type { Comparison, HeadCounts, Heads } from './push-frames.ts';
 import type { PushSender } from './push-sender.ts';
 import type { Reconciler } from './reconcile.ts';
 import type { SyncLedger } from './sync-ledger.ts';
@@ -23,6 +23,8 @@ export interface HeadsWatchComponents {
   readonly ledger: SyncLedger;
   readonly world: MeshWorld;
 }
+
+const UNKNOWN = { result: 'unknown', counts: [0, 0, 0] } as const;
 
 interface Watched {
   readonly sender: Pick<PushSender, 'tellHeads'>;
@@ -67,27 +69,31 @@ export class HeadsWatch {
   }
 
   /** Compares what a peer tells with what is held here. */
-  async compare(peerId: string, theirs: Heads): Promise<Comparison> {
+  async compare(peerId: string, theirs: Heads): Promise<{ result: Comparison; counts: HeadCounts }> {
     const { reconciler, ledger, world } = this.#components;
     const watched = this.#peers.get(peerId);
     const now = this.#elapsed();
-    if (!watched || now - watched.comparedAt < HEADS_MIN_MS) return 'unknown';
+    if (!watched || now - watched.comparedAt < HEADS_MIN_MS) return UNKNOWN;
     watched.comparedAt = now;
     const ours = await this.#heads(peerId, theirs.below);
-    if (!ours) return 'unknown';
+    if (!ours) return UNKNOWN;
+    const { counts } = ours;
     if (areEqual(ours, theirs)) {
       this.#equal(peerId);
-      return 'equal';
+      return { result: 'equal', counts };
     }
-    ledger.differs(peerId, ours, theirs);
+    ledger.differs(peerId, counts, theirs.counts);
     reconciler.trigger(peerId, jittered(world, HEADS_REPLY_MS));
-    return 'differs';
+    return { result: 'differs', counts };
   }
 
   /** What a peer says of what it was told. Where it differs the peer reconciles; we do when it does not. */
-  compared(peerId: string, result: Comparison): void {
+  compared(peerId: string, ours: Heads, result: Comparison, theirs: HeadCounts): void {
+    const { ledger, reconciler } = this.#components;
     if (result === 'equal') this.#equal(peerId);
-    else if (result === 'differs') this.#components.reconciler.trigger(peerId, HEADS_GRACE_MS);
+    if (result !== 'differs') return;
+    ledger.differs(peerId, ours.counts, theirs);
+    reconciler.trigger(peerId, HEADS_GRACE_MS);
   }
 
   /** A session ended with both sides the same. */

@@ -7,7 +7,7 @@ import type { Pairing } from '../policy/sharing.ts';
 import { FIRST_KEY, KEY_WORDS, type Key } from '../sync/key.ts';
 import type { SetIndex } from '../sync/set-index.ts';
 import { HEADS_SETTLE_MS, HEADS_SLICE_SETS } from './data-limits.ts';
-import { FINGERPRINT_BYTES, type Heads } from './push-frames.ts';
+import { FINGERPRINT_BYTES, type HeadCounts, type Heads } from './push-frames.ts';
 
 const DOMAIN = 'stigmesh-push-heads-v1\0';
 
@@ -52,10 +52,10 @@ export function areEqual(a: Heads, b: Heads): boolean {
 }
 
 /** Statements that one side is behind the other, as far as counts tell: what each lacks of what the other shares. */
-export function behind(ours: Heads, theirs: Heads): { readonly out: number; readonly in: number } {
+export function behind(ours: HeadCounts, theirs: HeadCounts): { readonly out: number; readonly in: number } {
   // What they call their own is what we call theirs.
-  const [own, yours, others] = ours.counts;
-  const [theirOwn, theirYours, theirOthers] = theirs.counts;
+  const [own, yours, others] = ours;
+  const [theirOwn, theirYours, theirOthers] = theirs;
   return {
     out: Math.max(0, own - theirYours) + Math.max(0, others - theirOthers),
     in: Math.max(0, theirOwn - yours) + Math.max(0, theirOthers - others),

@@ -100,8 +100,10 @@ export class MeshDaemon implements SyncReport {
       onOutcomes: (peerId, via, outcomes) => this.#count(peerId, via, outcomes),
     });
     this.#intake = intake;
-    const counted = { intake, gate, scores, peering, sets, world };
-    this.#gossip = new GossipIntake({ ...counted, onVerdict: (verdict, why) => metrics?.gossip(verdict, why) });
+    this.#gossip = new GossipIntake({
+      ...{ intake, gate, scores, peering, world },
+      onVerdict: (verdict, why) => metrics?.gossip(verdict, why),
+    });
     this.#publisher = new GossipPublisher({
       gossip: transport.gossip,
       world,
@@ -243,7 +245,7 @@ export class MeshDaemon implements SyncReport {
         this.#reconciler.trigger(peerId);
       },
       onPushed: (statements) => metrics?.pushed(statements),
-      onCompared: (_, result) => this.#heads.compared(peerId, result),
+      onCompared: (_, heads, result, theirs) => this.#heads.compared(peerId, heads, result, theirs),
       onViolation: (_, error) => {
         if (isPeersFault(error)) this.scores.refuse(peerId, error.code);
       },

@@ -20,10 +20,17 @@ export const PUSH: Protocol = {
 export const DIGEST_BYTES = 32;
 const HLC_BYTES = 8;
 export const FINGERPRINT_BYTES = 16;
-/** Type, bound, fingerprint, three counts. */
-const HEADS_BYTES = 1 + HLC_BYTES + FINGERPRINT_BYTES + 3 * 4;
+const COUNTS_BYTES = 3 * 4;
+/** Type, bound, fingerprint, counts. */
+const COUNTS_AT = 1 + HLC_BYTES + FINGERPRINT_BYTES;
+const HEADS_BYTES = COUNTS_AT + COUNTS_BYTES;
+/** Type, result, counts. */
+const COMPARED_BYTES = 2 + COUNTS_BYTES;
 
 const TYPE = { block: 0x01, have: 0x02, heads: 0x03, taken: 0x81, compared: 0x82 } as const;
+
+/** Statements of the organisation of whoever says this, of that of whoever hears it, and of all others. */
+export type HeadCounts = readonly [own: number, yours: number, others: number];
 
 /** What a node holds of what it shares with a peer, up to a clock reading: enough to see whether both hold the same. */
 export interface Heads {
@@ -31,8 +38,7 @@ export interface Heads {
   readonly below: Uint8Array;
   /** Over all shared sets, 16 bytes. */
   readonly fingerprint: Uint8Array;
-  /** Statements of the organisation of whoever says this, of that of whoever hears it, and of all others. */
-  readonly counts: readonly [own: number, yours: number, others: number];
+  readonly counts: HeadCounts;
 }
 
 /** How what the other side holds compares with what is held here; `unknown` while indexes are loaded. */
@@ -50,8 +56,8 @@ export type PushFrame =
 export type PushAnswer =
   /** So many more blocks were taken; what of them was accepted is durable. */
   | { readonly type: 'taken'; readonly blocks: number }
-  /** To the oldest heads that were not answered yet. */
-  | { readonly type: 'compared'; readonly result: Comparison };
+  /** To the oldest heads that were not answered yet, with what the answering side counts up to the same reading. */
+  | { readonly type: 'compared'; readonly result: Comparison; readonly counts: HeadCounts };
 
 export function encodePushBlock(statements: readonly WireStatement[]): Uint8Array {
   const frame = encodeBlock(statements, 1);
@@ -71,8 +77,7 @@ export function encodeHeads({ below, fingerprint, counts }: Heads): Uint8Array {
   frame[0] = TYPE.heads;
   frame.set(below, 1);
   frame.set(fingerprint, 1 + HLC_BYTES);
-  const view = new DataView(frame.buffer);
-  for (const [at, count] of counts.entries()) view.setUint32(1 + HLC_BYTES + FINGERPRINT_BYTES + at * 4, count);
+  writeCounts(frame, COUNTS_AT, counts);
   return frame;
 }
 
@@ -91,12 +96,10 @@ export function decodePushFrame(frame: Uint8Array): PushFrame {
     return { type: 'have', digests: Array.from({ length: count }, digestAt) };
   }
   if (frame[0] === TYPE.heads && frame.length === HEADS_BYTES) {
-    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-    const countAt = (at: number): number => view.getUint32(1 + HLC_BYTES + FINGERPRINT_BYTES + at * 4);
     const heads: Heads = {
       below: frame.slice(1, 1 + HLC_BYTES),
-      fingerprint: frame.slice(1 + HLC_BYTES, 1 + HLC_BYTES + FINGERPRINT_BYTES),
-      counts: [countAt(0), countAt(1), countAt(2)],
+      fingerprint: frame.slice(1 + HLC_BYTES, COUNTS_AT),
+      counts: readCounts(frame, COUNTS_AT),
     };
     return { type: 'heads', heads };
   }
@@ -104,7 +107,12 @@ export function decodePushFrame(frame: Uint8Array): PushFrame {
 }
 
 export function encodePushAnswer(answer: PushAnswer): Uint8Array {
-  if (answer.type === 'compared') return Uint8Array.of(TYPE.compared, COMPARISONS.indexOf(answer.result));
+  if (answer.type === 'compared') {
+    const frame = new Uint8Array(COMPARED_BYTES);
+    frame.set([TYPE.compared, COMPARISONS.indexOf(answer.result)]);
+    writeCounts(frame, 2, answer.counts);
+    return frame;
+  }
   const frame = new Uint8Array(1 + varintSize(answer.blocks));
   frame[0] = TYPE.taken;
   writeVarint(frame, 1, answer.blocks);
@@ -113,13 +121,23 @@ export function encodePushAnswer(answer: PushAnswer): Uint8Array {
 
 /** @throws MeshError `malformed_frame` */
 export function decodePushAnswer(frame: Uint8Array): PushAnswer {
-  if (frame[0] === TYPE.compared && frame.length === 2) {
+  if (frame[0] === TYPE.compared && frame.length === COMPARED_BYTES) {
     const result = COMPARISONS[frame[1]!];
-    if (result !== undefined) return { type: 'compared', result };
+    if (result !== undefined) return { type: 'compared', result, counts: readCounts(frame, 2) };
   }
   if (frame[0] === TYPE.taken) {
     const { value: blocks, end } = readVarint(frame, 1);
     if (end === frame.length && blocks >= 1 && blocks <= PUSH_WINDOW_BLOCKS) return { type: 'taken', blocks };
   }
   throw malformedFrame('an unknown answer');
+}
+
+function writeCounts(frame: Uint8Array, offset: number, counts: HeadCounts): void {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  for (const [at, count] of counts.entries()) view.setUint32(offset + at * 4, count);
+}
+
+function readCounts(frame: Uint8Array, offset: number): HeadCounts {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+  return [view.getUint32(offset), view.getUint32(offset + 4), view.getUint32(offset + 8)];
 }

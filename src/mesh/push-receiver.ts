@@ -2,7 +2,14 @@ import type { Digest } from '../facts/index.ts';
 import { wireSize } from './block.ts';
 import type { InboundGate } from './inbound-gate.ts';
 import type { Intake } from './intake.ts';
-import { type Comparison, decodePushFrame, encodePushAnswer, type Heads, type PushFrame } from './push-frames.ts';
+import {
+  type Comparison,
+  decodePushFrame,
+  encodePushAnswer,
+  type HeadCounts,
+  type Heads,
+  type PushFrame,
+} from './push-frames.ts';
 import type { Scores } from './scores.ts';
 import type { FrameStream } from './transport.ts';
 import type { PeeringView } from './types.ts';
@@ -15,7 +22,7 @@ export interface PushReceiverComponents {
   /** The peer has statements that can be fetched. */
   readonly onHave: (peerId: string, digests: readonly Digest[]) => void;
   /** What the peer holds of what is shared. */
-  readonly onHeads: (peerId: string, heads: Heads) => Promise<Comparison>;
+  readonly onHeads: (peerId: string, heads: Heads) => Promise<{ result: Comparison; counts: HeadCounts }>;
 }
 
 /**
@@ -76,7 +83,7 @@ export class PushReceiver {
       onHave(peerId, frame.digests);
     } else if (frame.type === 'heads') {
       await gate.take(peerId, 1, 0, signal);
-      await stream.send(encodePushAnswer({ type: 'compared', result: await onHeads(peerId, frame.heads) }));
+      await stream.send(encodePushAnswer({ type: 'compared', ...(await onHeads(peerId, frame.heads)) }));
     } else {
       const { statements } = frame;
       const bytes = statements.reduce((sum, one) => sum + wireSize(one), 0);

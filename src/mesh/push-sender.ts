@@ -19,6 +19,7 @@ import {
   encodeHave,
   encodeHeads,
   encodePushBlock,
+  type HeadCounts,
   type Heads,
   PUSH,
 } from './push-frames.ts';
@@ -36,7 +37,7 @@ export interface PushSenderComponents {
   readonly onGap: (peerId: string) => void;
   readonly onPushed: (statements: number) => void;
   /** How what the peer holds compares with what it was told. */
-  readonly onCompared: (peerId: string, result: Comparison) => void;
+  readonly onCompared: (peerId: string, heads: Heads, result: Comparison, theirs: HeadCounts) => void;
   /** The other side answered against the protocol. */
   readonly onViolation: (peerId: string, error: unknown) => void;
 }
@@ -53,8 +54,8 @@ export class PushSender {
   readonly #wake = new Wake();
   #position: number;
   #heads: Heads | undefined;
-  /** Whether heads were sent and not compared yet. */
-  #isComparing = false;
+  /** Heads that were sent and not compared yet. */
+  #comparing: Heads | undefined;
   /** Sizes of the blocks that were sent and not taken yet. */
   #inFlight: number[] = [];
   #inFlightBytes = 0;
@@ -85,7 +86,7 @@ export class PushSender {
 
   /** Tells the peer what is held here, unless it has not compared yet what it was told before. */
   tellHeads(heads: Heads): void {
-    if (this.#isComparing) return;
+    if (this.#comparing !== undefined) return;
     this.#heads = heads;
     this.#wake.wake();
   }
@@ -134,7 +135,7 @@ export class PushSender {
     this.#isOpen = true;
     this.#inFlight = [];
     this.#inFlightBytes = 0;
-    this.#isComparing = false;
+    this.#comparing = undefined;
     const answers = this.#readAnswers(stream).then(() => end(undefined), end);
     try {
       while (!isOver && !signal.aborted) {
@@ -157,9 +158,10 @@ export class PushSender {
       try {
         const answer = decodePushAnswer(frame);
         if (answer.type === 'compared') {
-          if (!this.#isComparing) throw protocolViolation('it compares heads it was not told');
-          this.#isComparing = false;
-          onCompared(this.peerId, answer.result);
+          const heads = this.#comparing;
+          if (heads === undefined) throw protocolViolation('it compares heads it was not told');
+          this.#comparing = undefined;
+          onCompared(this.peerId, heads, answer.result, answer.counts);
         } else {
           if (answer.blocks > this.#inFlight.length) throw protocolViolation('it took more blocks than were sent');
           for (const size of this.#inFlight.splice(0, answer.blocks)) this.#inFlightBytes -= size;
@@ -177,7 +179,7 @@ export class PushSender {
     if (this.#heads !== undefined) {
       const heads = this.#heads;
       this.#heads = undefined;
-      this.#isComparing = true;
+      this.#comparing = heads;
       await stream.send(encodeHeads(heads));
       return true;
     }

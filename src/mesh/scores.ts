@@ -8,7 +8,7 @@ import {
 } from './data-limits.ts';
 
 /** What a statement of wrong form, or with a wrong signature, costs. */
-const FORGERY = 20;
+const FORGERY = 25;
 
 /**
  * What each refusal costs the peer that sent it, a statement. What an honest peer never sends costs most; what depends on

@@ -1,7 +1,7 @@
 import type { PeerLag, PeerView } from '../node/federation.ts';
 import type { SyncResult } from '../sync/index.ts';
 import { behind } from './heads.ts';
-import type { Heads } from './push-frames.ts';
+import type { HeadCounts } from './push-frames.ts';
 import type { MeshWorld } from './world.ts';
 
 /** What is known of one peer's reconciliation. */
@@ -37,7 +37,7 @@ export class SyncLedger {
   }
 
   /** Both sides were seen to differ. */
-  differs(peerId: string, ours: Heads, theirs: Heads): void {
+  differs(peerId: string, ours: HeadCounts, theirs: HeadCounts): void {
     const account = this.#account(peerId);
     const { out, in: inbound } = behind(ours, theirs);
     const since = account.equalAt ?? this.#world.now();

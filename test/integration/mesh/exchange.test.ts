@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { SYSTEM } from '../../../src/policy/principal.ts';
-import { SEED, type SimDaemon, SimMesh } from '../../sim/daemon.ts';
+import { type MeshNode, SEED, TestMesh } from '../../support/mesh-node.ts';
 
 describe(`mesh: daemons that exchange statements (seed ${SEED})`, () => {
-  let mesh: SimMesh;
+  let mesh: TestMesh;
 
   beforeEach(() => {
-    mesh = new SimMesh();
+    mesh = new TestMesh();
   });
   afterEach(() => mesh.close());
 
@@ -56,9 +56,9 @@ describe(`mesh: daemons that exchange statements (seed ${SEED})`, () => {
 
   it('pass public facts along a chain, and push them to peers that take a part of them only', async () => {
     const names = ['acme', 'bolt', 'core', 'dune'];
-    const daemons: SimDaemon[] = [];
+    const daemons: MeshNode[] = [];
     for (const name of names) daemons.push(await mesh.start(name));
-    const [acme, bolt, core, dune] = daemons as [SimDaemon, SimDaemon, SimDaemon, SimDaemon];
+    const [acme, bolt, core, dune] = daemons as [MeshNode, MeshNode, MeshNode, MeshNode];
     await mesh.connect(acme, bolt);
     await mesh.connect(bolt, core);
     await mesh.connect(core, dune, { b: { namespaces: ['memory'] } });

@@ -62,7 +62,7 @@ function makeSender(options: { pairing?: Pairing; outbox?: Outbox } = {}) {
     onPushed: (count) => {
       told.pushed += count;
     },
-    onCompared: (_, result) => told.compared.push(result),
+    onCompared: (_peer, _heads, result) => told.compared.push(result),
     onViolation: () => {
       told.violations += 1;
     },
@@ -99,7 +99,8 @@ describe('mesh: push frames', () => {
     );
     assert.deepEqual(decodePushFrame(encodeHeads(heads)), { type: 'heads', heads });
     for (const result of ['equal', 'differs', 'unknown'] as const) {
-      assert.deepEqual(decodePushAnswer(encodePushAnswer({ type: 'compared', result })), { type: 'compared', result });
+      const answer = { type: 'compared', result, counts: [1, 2, 4_000_000_000] } as const;
+      assert.deepEqual(decodePushAnswer(encodePushAnswer(answer)), answer);
     }
     assert.deepEqual(decodePushAnswer(encodePushAnswer({ type: 'taken', blocks: 3 })), { type: 'taken', blocks: 3 });
   });
@@ -123,7 +124,16 @@ describe('mesh: push frames', () => {
         frame.toString('hex'),
       );
     }
-    const answers = [[], [0x81], [0x81, 0], [0x81, PUSH_WINDOW_BLOCKS + 1], [0x82], [0x82, 3], [0x82, 0, 0], [0x01, 1]];
+    const answers = [
+      [],
+      [0x81],
+      [0x81, 0],
+      [0x81, PUSH_WINDOW_BLOCKS + 1],
+      [0x82],
+      [0x82, 0, 0],
+      [0x82, 3, ...Array(12).fill(0)],
+      [0x01, 1],
+    ];
     for (const answer of answers) {
       assert.throws(
         () => decodePushAnswer(Uint8Array.from(answer)),
@@ -289,7 +299,7 @@ describe('mesh: pushing to a peer', () => {
     await settle();
     const { far } = streams[0]!;
     assert.equal(far.received.length, 1, 'the first were not compared yet');
-    far.send(encodePushAnswer({ type: 'compared', result: 'differs' }));
+    far.send(encodePushAnswer({ type: 'compared', result: 'differs', counts: [0, 0, 0] }));
     await settle();
     assert.deepEqual(told.compared, ['differs']);
     sender.tellHeads(heads);
@@ -301,7 +311,7 @@ describe('mesh: pushing to a peer', () => {
   it('ends a stream whose other side answers what was not asked', async () => {
     for (const answer of [
       encodePushAnswer({ type: 'taken', blocks: 1 }),
-      encodePushAnswer({ type: 'compared', result: 'equal' }),
+      encodePushAnswer({ type: 'compared', result: 'equal', counts: [0, 0, 0] }),
       Buffer.of(0x55),
     ]) {
       const { streams, told, stop } = makeSender();
