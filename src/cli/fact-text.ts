@@ -14,6 +14,7 @@ export function marks(fact: FactRecord): string {
   if (fact.contradicted) words.push('contradicted');
   if (fact.overruled) words.push('overruled');
   if (fact.value.interpret_as === 'instruction') words.push('instruction');
+  if (fact.source_revoked) words.push('source revoked');
   return words.join(', ');
 }
 

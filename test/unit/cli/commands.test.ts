@@ -76,6 +76,12 @@ describe('cli: commands', () => {
       );
     });
 
+    it('marks what a reader must know: contradicted, in quarantine, signed by a key that was revoked', async () => {
+      const fact = factRecord({ state: 'quarantined', contradicted: true, source_revoked: true });
+      bench.answer(200, page([fact]));
+      assert.match((await bench.run(['query'])).stdout, / STATE .*\n.* quarantined, contradicted, source revoked /);
+    });
+
     it('prints values with -q, and fails when there is none', async () => {
       bench.answer(200, page([factRecord(), factRecord({ value: { type: 'number', v: 4 } })]));
       assert.equal((await bench.run(['query', '-q'])).stdout, 'CEO\n4\n');
