@@ -3,6 +3,7 @@ import { SYSTEM } from '../../src/policy/principal.ts';
 import type { PeerTerms } from '../../src/policy/sharing.ts';
 import { SimDaemon, type SimDaemonInit } from './daemon.ts';
 import { type PathTerms, SimNetwork } from './network.ts';
+import type { Said } from './oracle.ts';
 import { TermsLedger } from './terms-ledger.ts';
 import { verifySynchronously } from './verifier.ts';
 import { Simulation } from './world.ts';
@@ -91,6 +92,11 @@ export class Cluster {
     return this.daemons.find((one) => one.peerId === peerId);
   }
 
+  /** Whether a statement is the manifest a daemon made for itself before it took over its organisation's: nobody believes it. */
+  isGivenUp({ kind, org, body }: Said): boolean {
+    return kind === 'manifest' && body.org_key !== this.#orgKeyOf(org);
+  }
+
   /** Whether two daemons are of one organisation, or were paired by plan. */
   areRelated(a: SimDaemon, b: SimDaemon): boolean {
     if (a === b) return false;
@@ -144,8 +150,7 @@ export class Cluster {
 
   async #approve(owner: SimDaemon, peer: SimDaemon, terms: PeerTerms): Promise<void> {
     const { simulation } = this;
-    const founder = peer.siblings[0]!;
-    const orgKey = Buffer.from(rawPublicKey(simulation.key(`org/${founder.org}`))).toString('base64url');
+    const orgKey = this.#orgKeyOf(peer.org);
     const acknowledged = this.ledger.decide(owner.name, peer.name, terms, simulation.now);
     const approved = owner.node.peers.approve(SYSTEM, peer.peerId, {
       ...terms,
@@ -154,6 +159,11 @@ export class Cluster {
     });
     await simulation.run(approved);
     acknowledged(simulation.now);
+  }
+
+  /** 32 bytes, base64url. */
+  #orgKeyOf(org: string): string {
+    return Buffer.from(rawPublicKey(this.simulation.key(`org/${org}`))).toString('base64url');
   }
 
   #isConnected(): boolean {
