@@ -31,9 +31,9 @@ export const MAX_STRANGERS = 256;
 /** Declare streams a minute that all strangers together get, and at once: each costs four signature checks and a write. */
 export const STRANGER_DECLARES_PER_MINUTE = 60;
 export const STRANGER_DECLARES_BURST = 30;
-/** Declare streams a minute that one declared peer gets, and at once: terms change by hand. */
-export const PEER_DECLARES_PER_MINUTE = 60;
-export const PEER_DECLARES_BURST = 20;
+/** Declare streams a minute that one declared peer gets, and at once: terms change by hand, or by a script of one hand. */
+export const PEER_DECLARES_PER_MINUTE = 120;
+export const PEER_DECLARES_BURST = 60;
 /** Peers whose declare streams are counted: all that can be declared. */
 export const MAX_COUNTED_DECLARERS = 1_024;
 /** Time after a change of terms in which a peer may still act on the old ones in good faith, ms. */

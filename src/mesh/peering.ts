@@ -189,6 +189,7 @@ export class Peering implements PeeringView {
         const record = await accept({ peerId, declaration, manifest });
         if (session.isClosed) throw notConnected(peerId);
         session.shown = told!.shown;
+        session.expiresAt = told!.telling.expiresAt;
         this.#agree(session, record, { terms: told!.telling.terms, at: told!.at });
         this.#activate(session);
       }
@@ -337,6 +338,7 @@ export class Peering implements PeeringView {
     const { terms, expiresAt, secretHash } = verdict;
     const declaration = registrar.sign(peerId, nonce, session.remoteAddr, { terms, expiresAt });
     session.shown = shown.signature;
+    session.expiresAt = expiresAt;
     // Their streams are served from now on; ours wait until they said that they agree.
     this.#agree(session, peers.require(peerId), { terms, at: session.next() });
     return { status: 'active', declaration, secretHash };
@@ -409,8 +411,8 @@ export class Peering implements PeeringView {
       void this.#tell(session);
       return;
     }
-    const isTold = sameTerms(session.told, telling.terms) && session.shown === registrar.manifest.signature;
-    if (isTold) return;
+    const isTold = sameTerms(session.told, telling.terms) && session.expiresAt === telling.expiresAt;
+    if (isTold && session.shown === registrar.manifest.signature) return;
     const before = session.narrow(telling.terms);
     if (before) this.#changed(session, before);
     void this.#tell(session);

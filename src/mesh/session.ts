@@ -22,8 +22,9 @@ export class Session {
   tellAgain = false;
   /** Exchanges of theirs under way. */
   answering = 0;
-  /** Signature of the own manifest that they were shown last. */
+  /** What they were told last beside terms: signature of the own manifest, and when our declaration ends (Unix ms). */
   shown = '';
+  expiresAt: number | null = null;
   /** Disconnects a peer that does not become active, or does not leave. */
   deadline: unknown;
   /** Declares ourselves to a peer that dialled us and says nothing. */

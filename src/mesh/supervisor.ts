@@ -160,10 +160,10 @@ export class Supervisor {
     target.timer = world.setTimeout(() => this.#enqueue(target), ms);
   }
 
-  /** Between half of and the whole of a bound that doubles, so that nobody stays in step with anybody. */
+  /** Up to twice a base that doubles with each attempt, so that nobody stays in step with anybody. */
   #pause({ attempts }: Target): number {
-    const bound = Math.min(RECONNECT_LONGEST_MS, RECONNECT_FIRST_MS * 2 ** Math.min(attempts + 1, 20));
-    return bound * (0.5 + this.#components.world.random() / 2);
+    const base = RECONNECT_FIRST_MS * 2 ** Math.min(Math.max(0, attempts - 1), 20);
+    return Math.min(RECONNECT_LONGEST_MS / 2, base) * (1 + this.#components.world.random());
   }
 
   #enqueue(target: Target): void {
