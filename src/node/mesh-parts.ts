@@ -5,6 +5,7 @@ import {
   type HybridLogicalClock,
   type ManifestStatement,
   type Statement,
+  statementId,
 } from '../facts/index.ts';
 import type { BarredState } from '../facts/view.ts';
 import type { Store } from '../store/store.ts';
@@ -82,6 +83,11 @@ export class MeshParts {
         writer,
         onForeign: (of, seq) => this.standing.count(of, seq),
         isQuarantined: (of) => this.standing.isQuarantined(of),
+        onDamaged: (digest) =>
+          warnings.add(
+            'damage',
+            `the stored statement ${statementId(digest)} is damaged; stop and run 'stigmesh verify --quarantine', then peers that have it bring it back`,
+          ),
       },
       self,
     );

@@ -2,7 +2,7 @@ import type { Digest, Hlc, SignedStatement, Statement } from '../facts/index.ts'
 import { namedSet, type SetAudience, type StatementSet, setOf } from '../policy/sets.ts';
 import { isShared, type Pairing } from '../policy/sharing.ts';
 import * as keys from '../store/keys.ts';
-import { forEachSlice, type Store } from '../store/store.ts';
+import { forEachSlice, type Store, StoreError } from '../store/store.ts';
 import { afterReading, digestOfKey, END_KEY, FIRST_KEY, keyOf, startOfReading } from '../sync/key.ts';
 import { SetIndex } from '../sync/set-index.ts';
 import { NodeError } from './errors.ts';
@@ -16,7 +16,7 @@ import {
   SET_LOAD_SLICE,
 } from './mesh-limits.ts';
 import type { SetCommit, SetsService } from './mesh-services.ts';
-import { decodeLogRecord, fromJson, storedStatement, toJson } from './records.ts';
+import { decodeLogRecord, fromJson, type LogRecord, storedStatement, toJson } from './records.ts';
 import type { Group, Writer } from './writer.ts';
 
 export interface SetsComponents {
@@ -26,6 +26,8 @@ export interface SetsComponents {
   readonly onForeign: (org: string, seq: number) => void;
   /** Whether what an organisation says is kept out of the view. */
   readonly isQuarantined: (org: string) => boolean;
+  /** Told of a statement whose record turned out to be damaged when it was to be sent. */
+  readonly onDamaged: (digest: Digest) => void;
 }
 
 export interface SetsInit {
@@ -125,11 +127,22 @@ export class Sets implements SetsService {
   async read(pairing: Pairing, digests: readonly Digest[]): Promise<(WireStatement | undefined)[]> {
     const records = await this.#components.store.getMany(digests.map(keys.logKey));
     return records.map((value, at) => {
-      if (!value) return undefined;
-      const record = decodeLogRecord(value, digests[at]!);
+      const record = value && this.#whole(value, digests[at]!);
+      if (!record) return undefined;
       const set = setOf(storedStatement(record));
       return set && isShared(set, pairing) ? { bytes: record.bytes, sig: record.sig } : undefined;
     });
+  }
+
+  /** A damaged record is none that can be sent, and keeps no other from being sent. */
+  #whole(value: Buffer, digest: Digest): LogRecord | undefined {
+    try {
+      return decodeLogRecord(value, digest);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      this.#components.onDamaged(digest);
+      return undefined;
+    }
   }
 
   on(listener: (commits: readonly SetCommit[]) => void): () => void {
