@@ -127,7 +127,8 @@ export class Authority {
       manifests.used(org);
       assertSpeaksFor(manifest, statement, arriving?.has(org) === true);
     }
-    if (isPeer && isManifestExpired(manifest, now())) {
+    const mayBeRenewed = arriving?.has(org) === true;
+    if (isPeer && !mayBeRenewed && isManifestExpired(manifest, now())) {
       throw new NodeError(
         'manifest_expired',
         `the manifest of ${org} expired at ${manifest.expires_at}`,
