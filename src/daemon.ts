@@ -113,6 +113,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       defaultScope: config.facts.default_scope,
       sseClients: config.limits.sse_clients,
       batchFacts: config.limits.batch_facts,
+      inviteLifeS: config.mesh.invite_hours * 3600,
       drainTimeoutMs: drainTimeout(config.daemon.drain_timeout_s * 1000),
       version,
       nodeVersion,

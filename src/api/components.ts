@@ -70,7 +70,7 @@ export interface ApiComponents {
   readonly timers: Timers;
 }
 
-/** Settings of the API; names follow the configuration's sections api, auth, compat, facts, limits and daemon. */
+/** Settings of the API; names follow the configuration's sections api, auth, compat, facts, limits, mesh and daemon. */
 export interface ApiInit {
   readonly host: string;
   /** 0: any free port. */
@@ -96,6 +96,8 @@ export interface ApiInit {
   readonly defaultScope: FactScope;
   readonly sseClients: number;
   readonly batchFacts: number;
+  /** Life of an invite when nobody says, seconds. */
+  readonly inviteLifeS: number;
   /** Time in-flight requests get when the API stops. */
   readonly drainTimeoutMs: number;
   /** Version of this program. */

@@ -25,7 +25,7 @@ const createInvite = operation({
       gives: distinct(body.gives),
       takes: distinct(body.takes ?? body.gives),
       namespaces: body.namespaces == null ? null : distinct(body.namespaces),
-      expiresIn: body.expires_in,
+      expiresIn: body.expires_in ?? call.init.inviteLifeS,
       addrs: body.addrs && distinct(body.addrs),
     });
     return { body: { invite, ...wire.inviteRecord(record, call.components.now()) } };

@@ -8,6 +8,7 @@ import {
   MAX_NODE_NAMESPACES,
 } from '../../identity/limits.ts';
 import { PEER_ORIGINS, PEER_STATES } from '../../node/federation.ts';
+import { MAX_INVITE_LIFE_S } from '../../node/mesh-limits.ts';
 import { cursor, instant, nullableText, text } from './facts.ts';
 import { named } from './names.ts';
 
@@ -172,8 +173,8 @@ export const inviteRecord = named(
   }),
 );
 
-/** Shortest and longest life of an invite, and the one it has when nobody says: long enough for a message, then gone. */
-export const INVITE_SECONDS = { least: 60, most: 30 * 86_400, default: 86_400 } as const;
+/** Shorter, and it would be gone before anybody could paste it. */
+const MIN_INVITE_LIFE_S = 60;
 
 export const inviteCreate = named(
   'InviteCreateRequest',
@@ -183,10 +184,10 @@ export const inviteCreate = named(
     namespaces: namespaces.optional(),
     expires_in: z
       .int()
-      .min(INVITE_SECONDS.least)
-      .max(INVITE_SECONDS.most)
-      .default(INVITE_SECONDS.default)
-      .describe('Seconds'),
+      .min(MIN_INVITE_LIFE_S)
+      .max(MAX_INVITE_LIFE_S)
+      .optional()
+      .describe('Seconds; default `mesh.invite_hours` of the configuration'),
     addrs: addrs.optional().describe('Addresses to put into it; default: those the mesh announces'),
   }),
 );

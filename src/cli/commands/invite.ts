@@ -10,7 +10,7 @@ import { parseSpan } from '../times.ts';
 
 interface CreateOptions extends Omit<TermsOptions, 'gives'> {
   readonly scopes?: readonly string[];
-  readonly expires: string;
+  readonly expires?: string;
   readonly address?: readonly string[];
 }
 
@@ -37,7 +37,7 @@ function defineCreate(command: Command, parent: Command, cli: Cli): void {
       takes: 'scopes you take (default: as offered)',
     },
   )
-    .option('--expires <span>', 'how long it works, 1m to 30d', '24h')
+    .option('--expires <span>', 'how long it works, 1m to 30d (default: mesh.invite_hours, a day)')
     .option(
       '--address <multiaddr>',
       'where this daemon is reached, instead of what it knows; again for further ones',
@@ -56,7 +56,7 @@ function defineCreate(command: Command, parent: Command, cli: Cli): void {
         const client = await session.client();
         const made = await client.post<z.output<typeof inviteCreated>>('/v1/federation/invites', {
           ...termsBody({ ...terms, ...(scopes === undefined ? {} : { gives: scopes }) }, world.now()),
-          expires_in: parseSpan(expires, '--expires') / 1000,
+          expires_in: expires === undefined ? undefined : parseSpan(expires, '--expires') / 1000,
           addrs: address,
         });
         await out.answer({

@@ -27,6 +27,7 @@ export const INIT: ApiInit = {
   defaultScope: 'local',
   sseClients: 4,
   batchFacts: 1000,
+  inviteLifeS: 86_400,
   drainTimeoutMs: 2_000,
   version: '0.0.0-test',
   nodeVersion: '24.0.0',
