@@ -106,13 +106,12 @@ export class MeshNode {
     );
   }
 
-  /** Opens and starts a daemon. The name decides its key, its organisation the org key. */
-  static async start(simulation: Simulation, network: SimNetwork, init: MeshNodeInit): Promise<MeshNode> {
-    const { name, org, store = new MemoryStore() } = init;
-    const world = simulation.world(name);
+  /** Opens a node as the daemon of this name has it. The name decides its key, its organisation the org key. */
+  static async open(simulation: Simulation, init: MeshNodeInit & { readonly store: Store }): Promise<StigmeshNode> {
+    const { name, org, store } = init;
     const nodeKey = simulation.key(name);
-    const { now, randomUUID, randomBytes, setInterval, clearInterval } = world;
-    const node = await StigmeshNode.open(
+    const { now, randomUUID, randomBytes, setInterval, clearInterval } = simulation.world(name);
+    return StigmeshNode.open(
       { store, now, randomUUID, randomBytes, setInterval, clearInterval },
       {
         nodeKey,
@@ -133,6 +132,11 @@ export class MeshNode {
         ...init.node,
       },
     );
+  }
+
+  static async start(simulation: Simulation, network: SimNetwork, init: MeshNodeInit): Promise<MeshNode> {
+    const { store = new MemoryStore() } = init;
+    const node = await MeshNode.open(simulation, { ...init, store });
     const daemon = new MeshNode(simulation, network, node, store, init);
     await daemon.manifest.start();
     await daemon.peering.start();
@@ -278,12 +282,16 @@ export class TestMesh {
     return daemon;
   }
 
-  /** The process is gone at once, and another one starts on its store. */
-  async restart(daemon: MeshNode): Promise<MeshNode> {
+  /** The process is gone at once, and another one starts on its store. @param between what is done with it meanwhile */
+  async restart(
+    daemon: MeshNode,
+    between: (home: { store: Store; open: () => Promise<StigmeshNode> }) => Promise<void> = async () => {},
+  ): Promise<MeshNode> {
     this.network.crash(daemon.peerId);
     this.daemons.splice(this.daemons.indexOf(daemon), 1);
     await this.run(1000);
     const { name, org, store } = daemon;
+    await between({ store, open: () => MeshNode.open(this.simulation, { name, org, store }) });
     return this.start(name, { org, store });
   }
 

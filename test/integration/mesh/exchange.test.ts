@@ -74,6 +74,25 @@ describe(`mesh: daemons that exchange statements (seed ${SEED})`, () => {
     assert.deepEqual(dune.mesh.refused(core.peerId), {});
   });
 
+  it('learn the manifest of an organisation they never heard of from whoever passed its fact on', async () => {
+    const [acme, bolt, core] = [await mesh.start('acme'), await mesh.start('bolt'), await mesh.start('core')];
+    await mesh.connect(bolt, core);
+    await mesh.run(20_000);
+    await mesh.connect(acme, bolt);
+    await mesh.until(
+      async () => (await bolt.node.manifests.statement('acme.example')) !== undefined,
+      1000,
+      'it is there',
+    );
+    // Before any reconciliation between bolt and core can bring it along.
+    assert.equal(core.node.manifests.known('acme.example'), undefined);
+    const open = await acme.assert('hello', { scope: 'public' });
+    await mesh.run(400);
+    assert.ok(core.node.manifests.known('acme.example'));
+    assert.equal((await core.get(open.id))!.state, 'quarantined');
+    assert.deepEqual(core.mesh.refused(bolt.peerId), {}, 'a missing manifest is no refusal once it came');
+  });
+
   it('push what is too large for gossip', async () => {
     const [acme, bolt] = [await mesh.start('acme'), await mesh.start('bolt')];
     await mesh.connect(acme, bolt);
