@@ -397,7 +397,7 @@ export class Peers implements PeerService {
   ): Promise<void> {
     const { writer, standing, now } = this.#components;
     const { peerId } = given;
-    const before = this.get(peerId);
+    const before = this.#records.get(peerId);
     const next: PeerRecord = { ...given, changedAt: now() };
     await writer.submit(1, (group) => {
       also(group);
