@@ -1,7 +1,10 @@
 import { isFact, isFormalUri, isResolution, relationNamespace, type Statement, uriAuthority } from '../facts/index.ts';
 
-/** Who may hold a set (mesh.md, "Sets"). A garden's statements go no further than its organisation. */
-export const SET_AUDIENCES = ['team', 'company', 'public', 'garden'] as const;
+/**
+ * Who may hold a set (mesh.md, "Sets"). A garden's statements go no further than its organisation, nor does what is its
+ * `own`: what it may say to itself alone.
+ */
+export const SET_AUDIENCES = ['team', 'company', 'public', 'garden', 'own'] as const;
 export type SetAudience = (typeof SET_AUDIENCES)[number];
 
 /** A set of statements that are shared together or not at all. */
@@ -32,7 +35,7 @@ export function setOf(statement: Statement): StatementSet | null {
   const namespace =
     isFact(statement) || isResolution(statement) ? relationNamespace(statement.body.relation) : PROTOCOL_NAMESPACE;
   if (garden !== undefined) return namedSet('garden', org, namespace, garden);
-  return namedSet(speaksForOthers(statement) ? 'team' : audience, org, namespace);
+  return namedSet(speaksForOthers(statement) ? 'own' : audience, org, namespace);
 }
 
 export function namedSet(audience: SetAudience, org: string, namespace: string, garden?: string): StatementSet {

@@ -26,7 +26,7 @@ export interface Pairing {
  */
 export function isShared(set: StatementSet, { org, peerOrg, ours, theirs }: Pairing): boolean {
   if (org === peerOrg) return set.org === org || set.audience === 'public';
-  if (set.audience === 'garden') return false;
+  if (set.audience === 'garden' || set.audience === 'own') return false;
   if (!names(ours, set) || !names(theirs, set)) return false;
   const out = ours.gives.includes(set.audience) && theirs.takes.includes(set.audience);
   const back = theirs.gives.includes(set.audience) && ours.takes.includes(set.audience);

@@ -27,11 +27,11 @@ export function parseSaid(bytes: Uint8Array): Said {
 }
 
 /** The audience that counts: a garden narrows every scope, a word about what is another organisation's stays at home. */
-export function audienceOf(said: Said): 'local' | 'team' | 'company' | 'public' | 'garden' {
+export function audienceOf(said: Said): 'local' | 'team' | 'company' | 'public' | 'garden' | 'own' {
   const { audience } = said;
   if (audience === 'local') return 'local';
   if (said.ext?.garden_id !== undefined) return 'garden';
-  if (speaksForOthers(said)) return 'team';
+  if (speaksForOthers(said)) return 'own';
   if (audience === 'team' || audience === 'company' || audience === 'public') return audience;
   throw new Error(`no audience: ${audience}`);
 }
@@ -58,7 +58,7 @@ export function mayEverHold(said: Said, holder: Holder): boolean {
   const audience = audienceOf(said);
   if (audience === 'local') return false;
   if (said.org === holder.org) return true;
-  return audience !== 'garden' && !speaksForOthers(said);
+  return audience !== 'garden' && audience !== 'own';
 }
 
 /**

@@ -154,7 +154,7 @@ export class Safety {
     if (changed) throw new Violation('views equal a rebuild', `those of ${daemon.name} do not`);
   }
 
-  #checkHeld(daemon: SimDaemon, watched: Watched, { id, said, receivedFrom }: Held): void {
+  #checkHeld(daemon: SimDaemon, watched: Watched, { id, said, set, receivedFrom }: Held): void {
     const { ledger, simulation } = this.#cluster;
     this.checked += 1;
     const what = `${said.audience} ${said.kind} ${id.slice(0, 12)} of ${said.org}`;
@@ -176,7 +176,8 @@ export class Safety {
       theirs: ledger.during(from.name, daemon.name, watched.lookedAt - UNDER_WAY_MS, now),
     };
     if (!mayTake(said, { from, to: daemon }, terms)) {
-      throw new Violation('who may hold what', `${daemon.name} took ${what} from ${from.name}`);
+      const agreed = `takes ${JSON.stringify(terms.ours)}, given ${JSON.stringify(terms.theirs)}`;
+      throw new Violation('who may hold what', `${daemon.name} took ${what} in ${set} from ${from.name}: ${agreed}`);
     }
   }
 
