@@ -58,9 +58,9 @@ export const GOSSIP_OUTBOUND_BYTES = 1024 * 1024;
 export const MAX_GOSSIP_RPC_BYTES = 256 * 1024;
 /** Gossip messages under examination; what comes beyond is left to reconciliation. */
 export const MAX_GOSSIP_PENDING = 256;
-/** Gossip messages one peer may send in a second, sustained and at once: 200 authors that write all the time. */
-export const GOSSIP_MESSAGES_PER_SECOND = 1_000;
-export const GOSSIP_BURST_MESSAGES = 5_000;
+/** Gossip messages one peer may send in a second, sustained and at once; each is remembered for two minutes (500 bytes). */
+export const GOSSIP_MESSAGES_PER_SECOND = 500;
+export const GOSSIP_BURST_MESSAGES = 2_500;
 /** Entries of control messages one peer may send in a second, sustained and at once: announcements of all of these. */
 export const GOSSIP_CONTROLS_PER_SECOND = 5_000;
 export const GOSSIP_BURST_CONTROLS = 10_000;

@@ -38,8 +38,10 @@ export interface HostInit {
   readonly announce: readonly string[];
   /** What this node says it is, such as `stigmesh/1.0.0`. */
   readonly agent: string;
-  /** Connections of one host a second; for tests with many nodes on one machine. */
+  /** Connections one host may open in a second; usually `INBOUND_PER_SECOND`. */
   readonly inboundPerSecond?: number | undefined;
+  /** Time for a handshake, ms; usually `HANDSHAKE_TIMEOUT_MS`. */
+  readonly handshakeMs?: number | undefined;
 }
 
 export interface HostParts {
@@ -69,7 +71,7 @@ export async function createHost(parts: HostParts, init: HostInit): Promise<Libp
       maxConnections: MAX_CONNECTIONS,
       maxIncomingPendingConnections: MAX_HALF_OPEN,
       inboundConnectionThreshold: init.inboundPerSecond ?? INBOUND_PER_SECOND,
-      inboundUpgradeTimeout: HANDSHAKE_TIMEOUT_MS,
+      inboundUpgradeTimeout: init.handshakeMs ?? HANDSHAKE_TIMEOUT_MS,
       inboundStreamProtocolNegotiationTimeout: HANDSHAKE_TIMEOUT_MS,
       // Gossip opens its streams one after the other: a peer that does not answer holds up the rest.
       outboundStreamProtocolNegotiationTimeout: HANDSHAKE_TIMEOUT_MS,

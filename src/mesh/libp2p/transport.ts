@@ -34,8 +34,10 @@ export interface Libp2pTransportInit {
   /** What this node says it is, such as `stigmesh/1.0.0`. */
   readonly agent: string;
   readonly discovery: DiscoveryInit;
-  /** Connections one host may open in a second; default `INBOUND_PER_SECOND`. */
+  /** Connections one host may open in a second; usually `INBOUND_PER_SECOND`. */
   readonly inboundPerSecond?: number | undefined;
+  /** Time for a handshake, ms; usually `HANDSHAKE_TIMEOUT_MS`. */
+  readonly handshakeMs?: number | undefined;
 }
 
 /** The figures of a transport, for metrics. */
@@ -301,8 +303,11 @@ export class Libp2pTransport implements Transport {
   }
 
   #misbehaved(peerId: string, what: Misbehaviour): void {
+    const connections = [...(this.#connections.get(peerId)?.keys() ?? [])];
+    // What it sent before it was cut off may still be looked at; once is enough.
+    if (connections.length === 0) return;
     const offence = new Error(`the peer broke the rules of the network: ${what}`);
-    for (const connection of this.#connections.get(peerId)?.keys() ?? []) connection.abort(offence);
+    for (const connection of connections) connection.abort(offence);
     this.#events.misbehaved?.(peerId, what);
   }
 }
