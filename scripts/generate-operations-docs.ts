@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
 import { createMetrics, observeApi } from '../src/api/metrics.ts';
 import { resolveConfig } from '../src/config/index.ts';
+import { createMeshMetrics, observeMesh } from '../src/mesh/metrics.ts';
 import { observeProcess } from '../src/metrics.ts';
 import { createNodeMetrics, observeNode } from '../src/node/metrics.ts';
 import { LIMIT_MODULES, LIMITS_SEEN, type LimitModule } from './limits-reference.ts';
@@ -33,6 +34,8 @@ export function metricRows(): MetricRow[] {
   observeProcess(registry, { version: '0', schema: 1, node: '0' }, resolveConfig({ env: {}, hostname: 'x' }).config);
   createNodeMetrics(registry);
   observeNode(registry, { figures: notRead, readiness: notRead, storeBytes: notRead });
+  createMeshMetrics(registry);
+  observeMesh(registry, { figures: notRead, activePeers: notRead, worstLag: notRead });
   createMetrics(registry);
   observeApi(registry, { connections: { open: 0, answering: 0 }, unread: 0 });
   return registry
