@@ -301,7 +301,7 @@ export class MeshDaemon implements SyncReport {
     const { outcome, reason = outcome, counters, peerAtFault } = result;
     this.#ledger.finished(peerId, result, ms);
     metrics?.synced(reason, ms / 1000, counters.statementsOut, counters.accepted);
-    log.debug({ event: 'sync', peer: peerId, reason, ms, ...counters }, 'a reconciliation ended');
+    log.debug({ event: 'sync', peer_id: peerId, reason, ms, ...counters }, 'a reconciliation ended');
     if (outcome === 'converged') this.#heads.converged(peerId);
     if (outcome !== 'failed') {
       const { statementsOut: sent, accepted: received } = counters;
@@ -333,14 +333,14 @@ export class MeshDaemon implements SyncReport {
       const oldest = this.#audited.keys().next();
       if (!oldest.done) this.#audited.delete(oldest.value);
     }
-    log.info({ event: 'sync_failed', peer: peerId, code, detail }, 'a reconciliation did not succeed');
+    log.info({ event: 'sync_failed', peer_id: peerId, code, detail }, 'a reconciliation did not succeed');
     this.#audit(node, 'sync_failed', peerId, { code });
   }
 
   #ban(peerId: string, code: string, until: number): void {
     const { peering, metrics, log, node } = this.#components;
     metrics?.penalised(code);
-    log.warn({ event: 'peer_penalised', peer: peerId, code, until }, 'a peer sent too much that had to be refused');
+    log.warn({ event: 'peer_penalised', peer_id: peerId, code, until }, 'a peer sent too much that had to be refused');
     this.#audit(node, 'peer_penalised', peerId, { code, until: new Date(until).toISOString() });
     peering.ban(peerId, until);
   }
