@@ -137,16 +137,17 @@ export class Registrar {
    */
   async recognise(introduced: Introduced, seenAt: string): Promise<PeerRecord> {
     const { peers } = this.#components;
-    const { peerId, manifest } = introduced;
+    const { peerId } = introduced;
     await this.#learnOwn(introduced);
     const standing = this.standing(peerId);
     if (standing.kind === 'barred') throw barred(standing.code);
-    if (standing.kind === 'sibling')
-      return peers.admitSibling(peerId, this.#asDeclared(introduced, seenAt, this.manifest));
     if (standing.kind === 'unknown') throw barred('peer_revoked');
+    if (standing.kind === 'sibling') {
+      return peers.admitSibling(peerId, this.#asDeclared(introduced, seenAt, this.manifest));
+    }
     const known = await this.#pin(introduced, standing.record);
     assertSpeaks(known, peerId);
-    return peers.declared(peerId, this.#asDeclared(introduced, seenAt, manifest));
+    return peers.declared(peerId, this.#asDeclared(introduced, seenAt, known));
   }
 
   /** The pairing that two declarations make. */
@@ -162,7 +163,7 @@ export class Registrar {
     if (invite !== null) return this.#join(declared, seenAt);
     await this.#learnOwn(declared);
     if (this.standing(peerId).kind === 'unknown') {
-      this.#assertConsistent(manifest, undefined);
+      this.#assertConsistent(manifest);
       await peers.noteUnknown(peerId, this.#asDeclared(declared, seenAt, manifest));
       return { status: 'pending' };
     }
@@ -180,7 +181,8 @@ export class Registrar {
     await this.#learnOwn(declared);
     const isSibling = this.isSibling(peerId);
     const record = peers.get(peerId);
-    if (!isSibling) this.#assertConsistent(manifest, record?.approved ? record : undefined);
+    if (!isSibling) this.#assertConsistent(manifest);
+    if (record?.approved && !isSibling) assertSameOrg(manifest, record);
     const asDeclared = this.#asDeclared(declared, seenAt, isSibling ? this.manifest : manifest);
     await invites.redeem(invite.id, peerId, asDeclared, ({ secretHash }) => invite.proves(secretHash));
     const secretHash = invites.get(invite.id)?.secretHash;
@@ -214,34 +216,29 @@ export class Registrar {
     assertSpeaks(this.manifest, peerId);
   }
 
-  /** Pins what a peer's organisation is known by. @returns the newest manifest known of it */
+  /**
+   * Pins what a peer's organisation is known by. What contradicts it is audited and warned of.
+   *
+   * @returns the newest manifest known of it
+   */
   async #pin({ peerId, manifest }: Introduced, record: PeerRecord): Promise<OrgManifest> {
-    this.#assertConsistent(manifest, record);
-    const known = await this.#components.manifests.accept(SYSTEM, manifest, { pin: true, from: peerId });
+    const { manifests } = this.#components;
+    assertSameOrg(manifest, record);
+    if (manifests.known(manifest.authority) === undefined) assertSameKey(manifest, record);
+    const known = await manifests.accept(SYSTEM, manifest, { pin: true, from: peerId });
+    // What it shows may be older than what we know, as long as it is of one chain.
+    assertSameKey(known.manifest as OrgManifest, record);
     return known.manifest as OrgManifest;
   }
 
   /**
-   * Whether a manifest may be the one of this peer, and of the organisation it names.
+   * Whether somebody nobody decided about may be of the organisation it names: strangers cannot fill the audit log.
    *
-   * @throws NodeError `peer_refused`, `rotation_unproven`; IdentityError `rotation_unproven`, `manifest_equivocation`
+   * @throws IdentityError `rotation_unproven`, `manifest_equivocation`
    */
-  #assertConsistent(manifest: OrgManifest, record: PeerRecord | undefined): void {
-    const { authority } = manifest;
-    if (record?.org != null && record.org !== authority) {
-      const hint = 'a peer does not change its organisation: remove it, and pair anew';
-      throw new NodeError('peer_refused', `${record.peerId} was paired as of ${record.org}, not ${authority}`, hint);
-    }
-    const known = this.#components.manifests.known(authority);
+  #assertConsistent(manifest: OrgManifest): void {
+    const known = this.#components.manifests.known(manifest.authority);
     if (known !== undefined) succeeds(known.manifest as OrgManifest, manifest);
-    if (record?.orgKey == null || leadsFrom(record.orgKey, manifest)) return;
-    const hint =
-      'compare fingerprints with its operator by another way; remove the peer and pair anew if it lost its key';
-    throw new NodeError(
-      'rotation_unproven',
-      `nothing leads from the pinned key of ${authority} to ${manifest.key_id}`,
-      hint,
-    );
   }
 
   /**
@@ -275,6 +272,22 @@ export class Registrar {
 function speaks(manifest: OrgManifest, peerId: string): boolean {
   const node = nodeOf(manifest, peerId);
   return node !== undefined && node.revoked_at === undefined;
+}
+
+/** @throws NodeError `peer_refused` */
+function assertSameOrg({ authority }: OrgManifest, { peerId, org }: PeerRecord): void {
+  if (org === null || org === authority) return;
+  const hint = 'a peer does not change its organisation: remove it, and pair anew';
+  throw new NodeError('peer_refused', `${peerId} was paired as of ${org}, not ${authority}`, hint);
+}
+
+/** @throws NodeError `rotation_unproven` */
+function assertSameKey(manifest: OrgManifest, { orgKey }: PeerRecord): void {
+  if (orgKey === null || leadsFrom(orgKey, manifest)) return;
+  const { authority, key_id } = manifest;
+  const hint =
+    'compare fingerprints with its operator by another way; remove the peer and pair anew if it lost its key';
+  throw new NodeError('rotation_unproven', `nothing leads from the pinned key of ${authority} to ${key_id}`, hint);
 }
 
 function follows(known: OrgManifest, next: OrgManifest): boolean {
