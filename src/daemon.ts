@@ -6,9 +6,11 @@ import { systemTimers } from './api/components.ts';
 import { createApi } from './api/http/server.ts';
 import type { LoadedConfig, StigmeshPaths } from './config/index.ts';
 import { type HomeOptions, openHome } from './home.ts';
+import type { MeshService } from './mesh/service.ts';
 import { observeProcess } from './metrics.ts';
 import { createNodeMetrics, observeNode } from './node/metrics.ts';
 import type { NodeStatus, Readiness } from './node/types.ts';
+import { openMesh } from './open-mesh.ts';
 import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 
 export { type InitOptions, type InitReport, initHome, lockFile, reindexHome, verifyHome } from './home.ts';
@@ -51,12 +53,13 @@ export function daemonFile(paths: StigmeshPaths): string {
   return join(paths.stateDir, 'daemon.json');
 }
 
-const MESH_OFF = 'off: this version serves local agents only';
+const MESH_OFF = 'off (mesh.enabled = false): local agents only';
 
 /**
- * Starts in the order lock, keys, store, node, API, and undoes what it did when a step fails.
+ * Starts in the order lock, keys, store, node, mesh, API, and undoes what it did when a step fails.
  *
- * @throws ConfigError, IdentityError, LockError, StoreError, or what listening says (`EADDRINUSE`)
+ * @throws ConfigError, IdentityError, LockError, StoreError, MeshError `listen_failed`, or what listening says
+ *   (`EADDRINUSE`)
  */
 export async function startDaemon(options: StartOptions): Promise<Daemon> {
   const { paths, loaded, log, version } = options;
@@ -71,6 +74,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   });
   const { node, identity } = home;
   observeNode(metrics, node);
+  const mesh = config.mesh.enabled ? openMesh(home, { ...options, metrics }) : null;
   const api = createApi(
     {
       facts: node.facts,
@@ -80,8 +84,8 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       audit: node.audit,
       lint: node.lint,
       feed: node.feed,
-      federation: null,
-      meshEvents: null,
+      federation: mesh?.federation ?? null,
+      meshEvents: mesh?.events ?? null,
       status: async () => {
         const status = await node.status();
         return { ...status, warnings: allWarnings(loaded, status) };
@@ -120,10 +124,12 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     },
   );
   try {
+    await mesh?.start();
     await api.start();
     await announce(paths, { url: api.url, pid: process.pid, version });
   } catch (error) {
     await api.stop();
+    await mesh?.stop();
     await home.close();
     throw error;
   }
@@ -139,6 +145,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     endWatch();
     await rm(daemonFile(paths), { force: true });
     await api.stop();
+    await mesh?.stop();
     await home.close();
     log.info({ event: 'stopped' }, 'stopped');
   };
@@ -150,7 +157,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     facts: status.facts,
     schema: status.schema,
     durable: config.store.sync,
-    mesh: MESH_OFF,
+    mesh: mesh === null ? MESH_OFF : meshLine(mesh),
     migrated: home.migrated,
     warnings: allWarnings(loaded, status),
     stop: () => {
@@ -162,6 +169,15 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       log.info({ event: 'reloaded', level: next.log.level }, 'configuration read again: log level applied');
     },
   };
+}
+
+/** Where it listens, and whom it is to reach. */
+function meshLine({ federation }: MeshService): string {
+  const { addrs, peers } = federation.status();
+  const listening = addrs.map((addr) => addr.replace(/\/p2p\/.*$/, '')).join(', ');
+  const declared = peers.active + peers.suspended + peers.expired;
+  const known = declared === 0 ? 'no peers declared yet' : `${declared} ${declared === 1 ? 'peer' : 'peers'} declared`;
+  return `listening ${listening} (noise, yamux); ${known}`;
 }
 
 /** Of the configuration and of the node, each once. */

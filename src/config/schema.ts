@@ -155,6 +155,10 @@ const mesh = z.strictObject({
     .default(false)
     .describe('Find and be found by daemons on the local network. Finding grants nothing.'),
   dht: z.boolean().default(true).describe('Find and be found through peers by the name of an organisation.'),
+  dht_private_addresses: z
+    .boolean()
+    .default(false)
+    .describe('Dial addresses of private networks and of this machine when a peer names them in a search.'),
   unknown_origins: z
     .enum(['quarantine', 'accept', 'reject'])
     .default('quarantine')

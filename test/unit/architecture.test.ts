@@ -17,7 +17,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   mesh: ['facts', 'policy', 'identity', 'sync', 'node', 'store'],
   api: ['facts', 'policy', 'identity', 'node', 'store'],
   cli: ['facts', 'policy', 'config', 'identity', 'node', 'store', 'api', '.'],
-  '.': ['facts', 'policy', 'identity', 'config', 'store', 'node', 'api'],
+  '.': ['facts', 'policy', 'identity', 'config', 'store', 'node', 'mesh', 'api'],
 };
 
 /** What may stand at the top of the repository, beside dotfiles and the lock file. */
