@@ -1,0 +1,24 @@
+/** Starts two nodes with everything on, lets them meet, stops them, and prints when that was and when the process ended. */
+import { loopbackTransport } from '../support/transport.ts';
+
+const dht = { admits: (): boolean => true, dialsPrivate: true };
+const make = (bootstrap: string[]): ReturnType<typeof loopbackTransport> => {
+  const transport = loopbackTransport({ discovery: { bootstrap, mdns: true, dht } });
+  transport.gossip.onMessage(
+    async () => 'accept',
+    () => true,
+  );
+  return transport;
+};
+const hub = make([]);
+await hub.start();
+const node = make([hub.addresses()[0]!]);
+await node.discovery.provide('acme.example');
+await node.start();
+while (hub.figures.gossipPeers === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+await hub.discovery.find('acme.example');
+// One that leads nowhere is still under way when everything stops.
+hub.dial(node.peerId.replace(/.$/, 'x'), ['/ip4/192.0.2.1/tcp/4701']).catch(() => {});
+await Promise.all([hub.stop(), node.stop()]);
+console.log(performance.now());
+process.on('exit', () => console.log(performance.now()));
