@@ -96,7 +96,7 @@ export class Invites implements InviteService {
     return this.#components.serial.run(async () => {
       requireFederate(who);
       const record = this.#records.get(id);
-      if (!record) throw new NodeError('invite_not_found', 'no such invite', "list them with 'stigmesh invites'");
+      if (!record) throw new NodeError('invite_not_found', 'no such invite', "list them with 'stigmesh invite list'");
       if (record.usedBy !== null)
         throw refusal('invite_spent', 'the invite was used already', 'remove the peer instead');
       if (record.revokedAt !== null)

@@ -213,7 +213,11 @@ describe('hostile: fuzz', function () {
   before(async () => {
     daemon = await startDaemon({
       home,
-      env: { STIGMESH_API_RATE_LIMIT_READ: '10000000', STIGMESH_API_RATE_LIMIT_WRITE: '10000000' },
+      env: {
+        STIGMESH_API_RATE_LIMIT_READ: '10000000',
+        STIGMESH_API_RATE_LIMIT_WRITE: '10000000',
+        STIGMESH_MESH_ENABLED: 'true',
+      },
     });
     daemon.process.stderr!.on('data', (data) => stderr.push(String(data)));
   });

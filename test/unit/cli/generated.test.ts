@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { cliPage } from '../../../scripts/generate-cli-docs.ts';
 import { completionScript, type Shell } from '../../../src/cli/completion.ts';
@@ -40,6 +40,35 @@ describe('cli: the command tree', () => {
 
   it('refuses a page without the places to fill in', async () => {
     await assert.rejects(cliPage('# nothing'), /no generated part/);
+  });
+
+  it('has every command that hints and pages speak of', () => {
+    const root = join(import.meta.dirname, '../../..');
+    const files = ['src', 'docs', 'config', 'README.md'].flatMap((name) => {
+      const path = join(root, name);
+      if (statSync(path).isFile()) return [path];
+      return readdirSync(path, { recursive: true, encoding: 'utf8' }).map((file) => join(path, file));
+    });
+    const nodes = new Map([...walk(commandTree(program))].map((node) => [node.path.join(' '), node]));
+    const unknown = new Set<string>();
+    let found = 0;
+    for (const file of files.filter((name) => /\.(?:ts|md|toml|json)$/.test(name))) {
+      // As something to type: quoted, after a colon or as a command line. Elsewhere it is the name of the program.
+      for (const [, word = '', next] of readFileSync(file, 'utf8').matchAll(
+        /(?:['`]|: |\$ )stigmesh ([a-z]+)(?: ([a-z][a-z-]*))?(?=[\s'`).;,:]|$)/gm,
+      )) {
+        found++;
+        const group = nodes.get(word);
+        // What follows a group is one of its commands, unless it has a default one or the sentence goes on.
+        const isCommand = next === undefined || !group?.commands.length || nodes.has(`${word} ${next}`);
+        const goesOn =
+          next !== undefined && ['lists', 'shows', 'printed', 'prints', 'in', 'is', 'and', 'or', 'to'].includes(next);
+        if (group === undefined || !(isCommand || goesOn))
+          unknown.add(`${relative(root, file)}: stigmesh ${word} ${next ?? ''}`);
+      }
+    }
+    assert.ok(found > 50);
+    assert.deepEqual([...unknown], []);
   });
 
   describe('completion', () => {
