@@ -61,7 +61,10 @@ export interface SyncResult {
   /** An honest peer would not have caused this. */
   readonly peerAtFault: boolean;
   readonly counters: Readonly<SyncCounters>;
-  /** Names of own sets that the peer was told and does not share: leave them out until its declaration changes. */
+  /**
+   * Names of own sets that the peer was told and does not share: leave them out until its declaration changes. Empty after a
+   * session that was cut short.
+   */
   readonly notShared: readonly string[];
   /** What the peer's vector said of sets that differed; the responder sees none. */
   readonly peerHeads: readonly { readonly set: string; readonly count: number; readonly newest: Hlc }[];
@@ -93,6 +96,8 @@ export class SyncSession {
   #peerTurn: Turn | undefined;
   #rounds = 0;
   #result: SyncResult | undefined;
+  /** Both sides said all they had to say, within every limit. */
+  #hasConcluded = false;
 
   /** @throws RangeError for a nonce of another length, or more than MAX_SESSION_SETS sets */
   constructor(init: SyncSessionInit) {
@@ -307,6 +312,7 @@ export class SyncSession {
   /** Nobody has more to say: both sides compare what they have now. */
   #conclude(peer: Turn): void {
     const peerRole: RootRole = this.#init.role === 'initiator' ? 'responder' : 'initiator';
+    this.#hasConcluded = this.#writer.limit === undefined && !peer.truncated;
     if (Buffer.compare(this.#sets.check(peerRole), peer.check) === 0) this.#converged();
     else this.#finish(this.#difference(peer));
   }
@@ -366,7 +372,9 @@ export class SyncSession {
   }
 
   #findings(): Pick<SyncResult, 'counters' | 'notShared' | 'peerHeads'> {
-    const notShared = [...this.#sets].filter(({ isAsked }) => isAsked).map(({ index }) => index.name);
+    // A peer that was cut short did not come to say that it has the set as well.
+    const unanswered = this.#hasConcluded ? [...this.#sets].filter(({ isAsked }) => isAsked) : [];
+    const notShared = unanswered.map(({ index }) => index.name);
     const peerHeads = this.#reader.heads.map(({ set, count, newest }) => ({ set, count, newest: hlcOfKey(newest) }));
     return { counters: { ...this.#counters }, notShared, peerHeads };
   }

@@ -77,6 +77,19 @@ describe('sync: sessions', () => {
     assert.equal(second.index(SET).count, 5);
   });
 
+  it('report nothing about sharing when they were cut short', () => {
+    for (let cutAt = 1; ; cutAt++) {
+      let frames = 0;
+      const first = side(...statements(0, 3), ...statements(0, 50, 'public/a.example/x'));
+      const second = side(...statements(2, 3));
+      const { initiator, responder } = runPair(first, second, {
+        onFrame: (frame) => (++frames === cutAt ? undefined : frame),
+      });
+      assert.deepEqual([initiator.notShared, responder.notShared], [[], []], `cut at frame ${cutAt}`);
+      if (frames < cutAt) break;
+    }
+  });
+
   it('fault 16: of a set that is not shared, nothing can be told: sessions with and without it are the same bytes', () => {
     const transcript = (hasSecret: boolean, opens: 'us' | 'them'): string[] => {
       const us = new SyncSide((name) => name !== SECRET);
