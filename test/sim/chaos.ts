@@ -224,7 +224,8 @@ export class Chaos {
     const [owner, peer] = this.#random.next() < 0.5 ? [a, b] : [b, a];
     const daemon = this.#cluster.daemon(owner!);
     const isDeciding = ledger.current(owner!, peer!) === undefined;
-    if (!daemon.isUp || isDeciding || this.#frozen.has(owner!) || this.removed.has(`${owner} ${peer}`)) return undefined;
+    if (!daemon.isUp || isDeciding || this.#frozen.has(owner!) || this.removed.has(`${owner} ${peer}`))
+      return undefined;
     return [daemon, this.#cluster.daemon(peer!)];
   }
 }
@@ -234,7 +235,9 @@ export function drawTerms(random: Random): PeerTerms {
   const some = <T>(items: readonly T[], share: number): T[] => items.filter(() => random.next() < share);
   return {
     gives: some(['team', 'company', 'public'] as const, 0.8).filter((scope) => scope !== 'team' || random.next() < 0.1),
-    takes: some(['team', 'company', 'public'] as const, 0.85).filter((scope) => scope !== 'team' || random.next() < 0.1),
+    takes: some(['team', 'company', 'public'] as const, 0.85).filter(
+      (scope) => scope !== 'team' || random.next() < 0.1,
+    ),
     namespaces: random.next() < 0.7 ? null : some(NAMESPACES, 0.6),
   };
 }

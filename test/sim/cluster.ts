@@ -35,7 +35,8 @@ export interface ClusterPlan {
 export interface ClusterInit {
   readonly seed: number;
   readonly network?: Partial<PathTerms> | undefined;
-  readonly keepTrace?: number | undefined;
+  /** Told of every line of the trace. */
+  readonly onTrace?: ((line: string) => void) | undefined;
 }
 
 /** Longest that setting up may take, virtual ms. */
@@ -55,10 +56,7 @@ export class Cluster {
   constructor(plan: ClusterPlan, init: ClusterInit) {
     this.plan = plan;
     this.#restore = verifySynchronously();
-    this.simulation = new Simulation({
-      seed: init.seed,
-      ...(init.keepTrace === undefined ? {} : { keepTrace: init.keepTrace }),
-    });
+    this.simulation = new Simulation({ seed: init.seed, onTrace: init.onTrace });
     this.network = new SimNetwork(this.simulation, init.network);
     const orgs = [...new Set(plan.daemons.map(({ org }) => org))];
     for (const [at, daemon] of plan.daemons.entries()) {

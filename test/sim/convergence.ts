@@ -46,7 +46,7 @@ export class Convergence {
       const gaps = this.gaps();
       if (gaps.length === 0) return simulation.now - from;
       if (simulation.now - from >= maxMs) {
-        throw new Violation('all converge', `after ${maxMs} ms ${gaps.map(describe).join('; ')}`);
+        throw new Violation('all converge', `after ${maxMs} ms ${gaps.map((gap) => this.#describe(gap)).join('; ')}`);
       }
       await simulation.runFor(Math.min(pause, maxMs));
     }
@@ -106,6 +106,15 @@ export class Convergence {
     if (!mayTake(said, { from, to }, { ours, theirs })) return false;
     if (from.org === to.org || said.org === from.org || said.org === to.org) return true;
     return mayTake(said, { from: to, to: from }, { ours: theirs, theirs: ours });
+  }
+
+  #describe({ from, to, missing }: Gap): string {
+    const [first] = missing;
+    const what = `${first!.set}, ${first!.said.hlc}, ${first!.id.slice(0, 12)}`;
+    const { mesh, peering } = this.#cluster.daemon(to).life;
+    const { peerId } = this.#cluster.daemon(from);
+    const state = peering.admits(peerId) ? JSON.stringify(mesh.lastSync(peerId)) : 'not connected';
+    return `${to} lacks ${missing.length} of ${from} (${what}; refused ${JSON.stringify(mesh.refused(peerId))}; ${state})`;
   }
 
   /** What a daemon shows, by key; the name of a key has in it what is held on it, so that only equals are compared. */
@@ -170,9 +179,4 @@ function keyName(said: { readonly body: object; readonly ext?: object }): string
   const { entity, relation, scope } = said.body as Record<string, unknown>;
   const { garden_id } = (said.ext ?? {}) as Record<string, unknown>;
   return JSON.stringify([entity, relation, scope, garden_id ?? null]);
-}
-
-function describe({ from, to, missing }: Gap): string {
-  const [first] = missing;
-  return `${to} lacks ${missing.length} of ${from} (${first!.set}, ${first!.said.hlc}, ${first!.id.slice(0, 12)})`;
 }

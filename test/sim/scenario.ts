@@ -15,7 +15,8 @@ export interface ScenarioInit {
   readonly seconds?: number | undefined;
   /** Chance of a write in a second, a daemon. */
   readonly writes?: number | undefined;
-  readonly keepTrace?: number | undefined;
+  /** Told of every line of the trace. */
+  readonly onTrace?: ((line: string) => void) | undefined;
   readonly calm?: boolean | undefined;
   /** Puts something else in the place of a daemon that was planned: a bug that has to be noticed. */
   readonly mutate?: ((daemon: DaemonPlan) => DaemonPlan) | undefined;
@@ -86,14 +87,14 @@ export function drawPlan(random: Random, [least, most]: readonly [number, number
  * @throws ScenarioFailure
  */
 export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
-  const { seed, nodes = SMALL, seconds = 40, writes = 0.25, keepTrace = 200 } = init;
+  const { seed, nodes = SMALL, seconds = 40, writes = 0.25, onTrace } = init;
   const draw = new Simulation({ seed });
   const random = draw.random('scenario');
   draw.close();
   const drawn = drawPlan(random, nodes);
   const plan = init.mutate ? { ...drawn, daemons: drawn.daemons.map(init.mutate) } : drawn;
   const rates: ChaosRates = init.calm ? CALM : drawRates(random);
-  const cluster = new Cluster(plan, { seed, network: init.calm ? {} : drawPath(random), keepTrace });
+  const cluster = new Cluster(plan, { seed, network: init.calm ? {} : drawPath(random), onTrace });
   const { simulation } = cluster;
   try {
     await cluster.start();
@@ -112,7 +113,11 @@ export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
     await chaos.end();
     const isRemoved = ({ said }: Held, to: { readonly name: string }): boolean =>
       cluster.daemons.some(({ name, peerId }) => peerId === said.origin && chaos.removed.has(`${to.name} ${name}`));
-    const convergence = new Convergence(cluster, safety, (held, to) => isRemoved(held, to) || cluster.isGivenUp(held.said));
+    const convergence = new Convergence(
+      cluster,
+      safety,
+      (held, to) => isRemoved(held, to) || cluster.isGivenUp(held.said),
+    );
     const convergedMs = await convergence.wait(CONVERGE_MS);
     // Whatever expires has expired by then.
     await simulation.runFor(70_000);

@@ -12,6 +12,8 @@ export interface SimulationInit {
   readonly busy?: () => boolean;
   /** Lines of the trace that are kept for people to read; all of them are hashed. */
   readonly keepTrace?: number;
+  /** Told of every line of the trace. */
+  readonly onTrace?: ((line: string) => void) | undefined;
 }
 
 const START = Date.UTC(2026, 10, 21, 12);
@@ -30,6 +32,7 @@ export class Simulation {
   readonly #hash: Hash = createHash('sha256');
   readonly #kept: string[] = [];
   readonly #keep: number;
+  readonly #onTrace: (line: string) => void;
   readonly #worlds = new Map<string, SimWorld>();
   /** Lives that a name had before: a restarted daemon does not draw the same numbers again. */
   readonly #lives = new Map<string, number>();
@@ -42,6 +45,7 @@ export class Simulation {
     this.#now = init.start ?? START;
     this.#lastTraffic = this.#now;
     this.#keep = init.keepTrace ?? 200;
+    this.#onTrace = init.onTrace ?? (() => {});
     this.#settler = new Settler(init.busy);
   }
 
@@ -174,6 +178,7 @@ export class Simulation {
   #trace(line: string): void {
     this.#events++;
     this.#hash.update(line).update('\n');
+    this.#onTrace(line);
     if (this.#keep === 0) return;
     this.#kept.push(line);
     if (this.#kept.length > this.#keep * 2) this.#kept.splice(0, this.#kept.length - this.#keep);
