@@ -208,6 +208,7 @@ async function restart(): Promise<void> {
   daemon = await startDaemon({ home, env });
   table.add('start until ready', stored, ms(performance.now() - begin));
   agent = new Agent(daemon.url, CONNECTIONS, daemon.key);
+  await probe.cost(0);
   let cursor: string | null = null;
   let scanned = 0;
   const scan = performance.now();
@@ -225,8 +226,8 @@ async function restart(): Promise<void> {
     stored,
     `${rate(scanned / seconds)}, ${scanned.toLocaleString('en')} current facts`,
   );
-  table.add('memory after the scan', stored, await probe.memory());
   await loopAndCpu('facts of the scan', scanned);
+  table.add('memory after the scan', stored, await probe.memory());
   const each = (bytes: number): string => `${(bytes / stored).toFixed(0)} bytes`;
   table.add('disk per fact, as it was left', stored, `${each(disk.tables)} in tables, ${each(disk.log)} in logs`);
   table.add('disk per fact, compacted', stored, each(disk.compacted));
