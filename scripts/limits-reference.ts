@@ -246,6 +246,7 @@ export const LIMITS_SEEN: { readonly [M in LimitModule]: Readonly<Record<string,
     MAX_REMEMBERED_FOUND: 'a peer may be told of twice',
     MAX_BOOTSTRAP: 'further addresses are not tried',
     BOOTSTRAP_RETRY_MS: PACE,
+    BOOTSTRAP_LONGEST_MS: PACE,
   },
   'src/sync/limits.ts': {
     FAN_OUT: PACE,

@@ -83,6 +83,8 @@ export const PROVIDE_AGAIN_MS = 15 * 60_000;
 export const PROVIDED_FOR_MS = 60 * 60_000;
 /** Found peers remembered, so that each is told of once. */
 export const MAX_REMEMBERED_FOUND = 1_024;
-/** Bootstrap addresses, and the pause between two attempts to reach them, ms. */
+/** Bootstrap addresses that are tried. */
 export const MAX_BOOTSTRAP = 32;
+/** Pause between two attempts to reach one, ms: the first, doubling, and the longest. */
 export const BOOTSTRAP_RETRY_MS = 30_000;
+export const BOOTSTRAP_LONGEST_MS = 10 * 60_000;

@@ -8,6 +8,7 @@ import { peerIdOf, withoutPeerId } from '../addresses.ts';
 import type { Discovery, FoundPeer } from '../discovery.ts';
 import { isMeshError, MeshError } from '../errors.ts';
 import {
+  BOOTSTRAP_LONGEST_MS,
   BOOTSTRAP_RETRY_MS,
   FIND_TIMEOUT_MS,
   MAX_BOOTSTRAP,
@@ -51,6 +52,7 @@ export class Libp2pDiscovery implements Discovery {
   readonly #world: MeshWorld;
   readonly #self: string;
   readonly #dial: (peerId: string, addrs: readonly string[]) => Promise<unknown>;
+  readonly #isConnected: (peerId: string) => boolean;
   readonly #init: DiscoveryInit;
   readonly #bootstrap: readonly FoundPeer[];
   #dht: KadDHT | null = null;
@@ -59,6 +61,7 @@ export class Libp2pDiscovery implements Discovery {
   readonly #told = new Map<string, string>();
   readonly #provided = new Map<string, unknown>();
   readonly #stopped = new AbortController();
+  readonly #timers = new Set<unknown>();
   #isRunning = false;
 
   /** @throws MeshError `invalid_address` */
@@ -67,12 +70,14 @@ export class Libp2pDiscovery implements Discovery {
       world: MeshWorld;
       self: string;
       dial: (peerId: string, addrs: readonly string[]) => Promise<unknown>;
+      isConnected: (peerId: string) => boolean;
     },
     init: DiscoveryInit,
   ) {
     this.#world = components.world;
     this.#self = components.self;
     this.#dial = components.dial;
+    this.#isConnected = components.isConnected;
     this.#init = init;
     this.#bootstrap = init.bootstrap.slice(0, MAX_BOOTSTRAP).map(bootstrapPeer);
     this.gate = init.dht && new AdmissionGate(init.dht.admits);
@@ -161,7 +166,10 @@ export class Libp2pDiscovery implements Discovery {
   /** Once the host runs. */
   start(): void {
     this.#isRunning = true;
-    for (const peer of this.#bootstrap) this.#reach(peer);
+    for (const peer of this.#bootstrap) {
+      this.#tell(peer);
+      this.#reach(peer);
+    }
     for (const authority of this.#provided.keys()) this.#offer(authority);
   }
 
@@ -172,8 +180,6 @@ export class Libp2pDiscovery implements Discovery {
     for (const timer of this.#timers) this.#world.clearTimeout(timer);
     this.#timers.clear();
   }
-
-  readonly #timers = new Set<unknown>();
 
   #later(ms: number, run: () => void): void {
     const timer = this.#world.setTimeout(
@@ -186,12 +192,14 @@ export class Libp2pDiscovery implements Discovery {
     this.#timers.add(timer);
   }
 
-  /** Dials a bootstrap peer, now and again: without it there may be nobody to ask. Done at once when it is connected. */
-  #reach(peer: FoundPeer): void {
-    this.#tell(peer);
-    this.#dial(peer.peerId, peer.addrs)
-      .catch(() => {})
-      .finally(() => this.#later(BOOTSTRAP_RETRY_MS, () => this.#reach(peer)));
+  /** Dials a bootstrap peer, and again while it is not connected, less and less often: without it nobody can be asked. */
+  #reach(peer: FoundPeer, pause = BOOTSTRAP_RETRY_MS): void {
+    if (this.#isConnected(peer.peerId)) {
+      this.#later(BOOTSTRAP_RETRY_MS, () => this.#reach(peer));
+      return;
+    }
+    const again = (): void => this.#later(pause, () => this.#reach(peer, Math.min(2 * pause, BOOTSTRAP_LONGEST_MS)));
+    this.#dial(peer.peerId, peer.addrs).then(again, again);
   }
 
   /** Tells the peers nearest to a name's key that we provide it, until some took it, and then from time to time. */

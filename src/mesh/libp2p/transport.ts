@@ -81,7 +81,8 @@ export class Libp2pTransport implements Transport {
     this.#gater = new Gater({ dialsPrivate: init.discovery.dht?.dialsPrivate ?? false });
     this.#gossip = new Libp2pGossip({ world, misbehaved: (peerId, what) => this.#misbehaved(peerId, what) });
     const dial = (peerId: string, addrs: readonly string[]): Promise<Connection> => this.dial(peerId, addrs);
-    this.#discovery = new Libp2pDiscovery({ world, self: this.peerId, dial }, init.discovery);
+    const isConnected = (peerId: string): boolean => this.#connectionTo(peerId) !== undefined;
+    this.#discovery = new Libp2pDiscovery({ world, self: this.peerId, dial, isConnected }, init.discovery);
   }
 
   get gossip(): Gossip {
