@@ -36,6 +36,12 @@ export const registry: readonly CommandEntry[] = [
     summary: 'run the daemon in the foreground',
     load: () => import('./commands/start.ts'),
   },
+  {
+    name: 'demo',
+    group: DAEMON,
+    summary: 'three organisations play sharing, contradiction and healing',
+    load: () => import('./commands/demo.ts'),
+  },
   { name: 'stop', group: DAEMON, summary: 'stop the daemon of this home', load: () => import('./commands/stop.ts') },
   {
     name: 'status',
