@@ -1,3 +1,4 @@
+import type { Statement } from '../facts/index.ts';
 import { NodeError } from '../node/errors.ts';
 import type {
   CreateInvite,
@@ -18,7 +19,8 @@ import type {
 import { PEER_STATES } from '../node/federation.ts';
 import type { InviteService, ManifestService, PeerService } from '../node/mesh-services.ts';
 import type { Principal } from '../policy/principal.ts';
-import type { PeerTerms } from '../policy/sharing.ts';
+import { setOf } from '../policy/sets.ts';
+import { isShared, type PeerTerms } from '../policy/sharing.ts';
 import { peerIdOf } from './addresses.ts';
 import { FIRST_SYNC_MS, MAX_PARALLEL_SYNCS } from './control-limits.ts';
 import type { Finder } from './finder.ts';
@@ -70,6 +72,11 @@ export class Federation implements FederationService {
       lag: worst(active.map(({ peerId }) => sync.lag(peerId))),
       ...sync.figures(),
     };
+  }
+
+  reach(statement: Statement): number {
+    const set = setOf(statement);
+    return set === null ? 0 : this.#components.peering.active().filter(({ pairing }) => isShared(set, pairing)).length;
   }
 
   async peers(who: Principal): Promise<readonly PeerView[]> {

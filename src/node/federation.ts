@@ -1,4 +1,4 @@
-import type { FactScope } from '../facts/index.ts';
+import type { FactScope, Statement } from '../facts/index.ts';
 import type { Principal } from '../policy/principal.ts';
 import type { StatementSet } from '../policy/sets.ts';
 import type { Pairing, PeerTerms } from '../policy/sharing.ts';
@@ -219,6 +219,8 @@ export const FEDERATION_AUDIT_TYPES = [
 /** What operators do with the mesh. Every call checks permissions (`federate` or `admin`), every change is audited. */
 export interface FederationService {
   status(): MeshStatus;
+  /** How many connected peers may hold a statement, and so are told of it at once. */
+  reach(statement: Statement): number;
   peers(who: Principal): Promise<readonly PeerView[]>;
   /** By peer id. @throws NodeError `peer_not_found` */
   peer(who: Principal, peerId: string): Promise<PeerView>;

@@ -136,7 +136,10 @@ describe('e2e: two organisations, each by its own command line', function () {
   });
 
   it('what is stated flows at once, and a reconciliation that is asked for says what it did', async () => {
-    await ok(acme, 'assert stigmem://acme.example/user/bob memory:role CTO --scope public');
+    const public_ = await ok(acme, 'assert stigmem://acme.example/user/bob memory:role CTO --scope public');
+    assert.match(public_.stdout, /^✓ bagaaiera…\w{3} {2}stored, indexed, announced to 1 peer\n$/);
+    const local = await ok(acme, 'assert stigmem://acme.example/user/bob memory:pin 1 --scope local');
+    assert.match(local.stdout, /announced to 0 peers\n$/);
     await until(other, 'query stigmem://acme.example/user/bob memory:role -q', ({ stdout }) => stdout === 'CTO\n');
     const synced = await ok(other, 'sync acme.example');
     assert.match(synced.stdout, /^✓ 12D3KooW\S+ {2}acme\.example {2}\d+ sent, \d+ received in \d+ ms\n$/);

@@ -1,4 +1,5 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import type { Statement } from '../../src/facts/index.ts';
 import type { SharedScope } from '../../src/identity/declaration.ts';
 import {
   createManifest,
@@ -148,6 +149,11 @@ export class FakeFederation implements FederationService, MeshEventSource {
       queues: { push: 0 },
       warnings: this.warnings,
     };
+  }
+
+  reach(statement: Statement): number {
+    const to = [...this.records.values()].filter(({ ours }) => ours.gives.includes(statement.audience));
+    return to.filter(({ connected }) => connected).length;
   }
 
   async peers(who: Principal): Promise<readonly PeerView[]> {

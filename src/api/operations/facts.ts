@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { FactScope } from '../../facts/scope.ts';
 import { normalizeValue } from '../../facts/value.ts';
 import { NodeError } from '../../node/errors.ts';
-import type { AssertInput, BatchItem, Include } from '../../node/types.ts';
+import type { AssertInput, AssertResult, BatchItem, Include } from '../../node/types.ts';
 import { ApiError } from '../errors.ts';
 import { MAX_IDEMPOTENCY_KEY, MAX_SESSION_ID } from '../limits.ts';
 import type { ApiMetrics } from '../metrics.ts';
@@ -40,6 +40,11 @@ function assertInput(call: Call, request: schema.AssertRequest): AssertInput {
     );
   }
   return { ...input, scope: scope ?? call.init.defaultScope };
+}
+
+/** Nothing is announced of what was known already. */
+function announcedTo({ components }: Call, { fact, created }: AssertResult): number {
+  return created ? (components.federation?.reach(fact.statement) ?? 0) : 0;
 }
 
 const assertFact = operation({
@@ -84,7 +89,7 @@ const assertFact = operation({
     const { facts } = call.components;
     const result = await facts.assert(call.who, assertInput(call, body), { idempotencyKey: headers.idempotency_key });
     const record = wire.factRecord(result.fact, call.init.compatCid, result.warnings);
-    return { body: { ...record, created: result.created } };
+    return { body: { ...record, created: result.created, announced_to: announcedTo(call, result) } };
   },
 });
 
@@ -243,7 +248,7 @@ const retractFact = operation({
       value: body.value ?? undefined,
     });
     const record = wire.factRecord(result.fact, call.init.compatCid, result.warnings);
-    return { body: { ...record, created: result.created } };
+    return { body: { ...record, created: result.created, announced_to: announcedTo(call, result) } };
   },
 });
 

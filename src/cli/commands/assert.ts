@@ -10,7 +10,7 @@ import { MAX_VALUE_BYTES } from '../limits.ts';
 import { readSource, readText } from '../lines.ts';
 import type { Cli } from '../program.ts';
 import type { Session } from '../session.ts';
-import { shortId } from '../text.ts';
+import { counted, shortId } from '../text.ts';
 import { readValue, VALUE_TYPES } from '../values.ts';
 
 type AssertedFact = z.output<typeof assertedFact>;
@@ -92,7 +92,7 @@ async function assertOne(
     json: fact,
     quiet: fact.id,
     human: () => [
-      `${out.done} ${shortId(fact.id)}  ${fact.created ? 'stored, indexed, announced to 0 peers' : 'known already, nothing written'}`,
+      `${out.done} ${shortId(fact.id)}  ${fact.created ? `stored, indexed, announced to ${counted(fact.announced_to, 'peer')}` : 'known already, nothing written'}`,
       ...(fact.contradicted ? [`  contradicts another value: stigmesh conflicts`] : []),
     ],
   });

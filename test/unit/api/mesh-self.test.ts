@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import type { FactScope } from '../../../src/facts/scope.ts';
 import { FakeFederation, testKey } from '../../support/fake-federation.ts';
-import { nodeStatus, type Running, start, stopAll } from './fakes.ts';
+import { factView, nodeStatus, type Running, start, stopAll } from './fakes.ts';
 
 const BASE = '/v1/federation';
 
@@ -75,6 +76,27 @@ describe('what a daemon on the mesh says of itself', () => {
     assert.deepEqual(json.addrs, [`/ip4/192.0.2.10/tcp/4701/p2p/${mesh.node.peerId}`]);
     assert.deepEqual(json.federation_endpoints, { peers: '/v1/federation/peers', facts: null, push: null });
     assert.notEqual(json.federation_version, '0.5');
+  });
+
+  it('says to how many connected peers an assertion goes: none that was known, none that may not hold it', async () => {
+    const mesh = new FakeFederation();
+    const ours = { gives: ['company'], takes: [], namespaces: null } as const;
+    for (const connected of [true, true, false])
+      mesh.put({ peerId: testKey().peerId, state: 'active', ours, connected });
+    let created = true;
+    const assert_ = async (_who: unknown, { scope }: { scope: FactScope }) => ({
+      fact: factView({ scope }),
+      created,
+      warnings: [],
+    });
+    const { send } = await start({ facts: { assert: assert_ }, more: { federation: mesh } });
+    const announced = async (scope: FactScope) => {
+      const fact = { entity: 'user:a', relation: 'm:r', value: { type: 'null' }, source: 'user:a', scope };
+      return (await send({ method: 'POST', path: '/v1/facts', body: fact })).json.announced_to;
+    };
+    assert.deepEqual([await announced('company'), await announced('public')], [2, 0]);
+    created = false;
+    assert.equal(await announced('company'), 0);
   });
 
   it('shows the mesh in its status, and its warnings once', async () => {

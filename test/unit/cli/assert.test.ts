@@ -10,6 +10,8 @@ describe('cli: assert', () => {
     const { code, stdout } = await bench.run(['assert', 'user:alice', 'memory:role', 'CEO']);
     assert.equal(code, 0);
     assert.equal(stdout, '✓ bagaaiera…bea  stored, indexed, announced to 0 peers\n');
+    bench.answer(201, factRecord({ announced_to: 1 }));
+    assert.match((await bench.run(['assert', 'user:alice', 'memory:role', 'CEO'])).stdout, /announced to 1 peer\n$/);
     assert.deepEqual(bench.sent(), {
       entity: 'user:alice',
       relation: 'memory:role',

@@ -184,6 +184,7 @@ export function factRecord(members: Record<string, unknown> = {}): Record<string
     received_at: '2030-01-01T00:00:00.000Z',
     seq: 1,
     created: true,
+    announced_to: 0,
     ...members,
   };
 }
