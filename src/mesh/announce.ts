@@ -40,7 +40,7 @@ export class Announcer {
     let wasReconciled = false;
     for (const commit of commits) {
       const via = intake.arrivals.take(commit.digest);
-      intake.held.set(commit.digest, true);
+      intake.held.set(commit.digest, commit.set);
       const own = commit.receivedFrom === null || commit.receivedFrom === 'import';
       if (via === 'sync' || (via === undefined && !own)) {
         wasReconciled = true;

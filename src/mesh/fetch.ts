@@ -114,9 +114,10 @@ export class FetchServer {
     if (request.type === 'statements') {
       return (await sets.read(pairing, request.digests)).filter((statement) => statement !== undefined);
     }
+    // Before anything is read: what may not be had costs the same whether it is held or not.
+    if (!isShared(namedSet('public', request.authority, PROTOCOL_NAMESPACE), pairing)) return [];
     const statement = await manifests.statement(request.authority);
-    const set = namedSet('public', request.authority, PROTOCOL_NAMESPACE);
-    return statement && isShared(set, pairing) ? [statement] : [];
+    return statement ? [statement] : [];
   }
 }
 

@@ -14,7 +14,7 @@ import type { PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
 
 export interface GossipIntakeComponents {
-  readonly intake: Pick<Intake, 'admit' | 'held'>;
+  readonly intake: Pick<Intake, 'admit' | 'isHeld'>;
   readonly gate: Pick<InboundGate, 'tryTake'>;
   readonly scores: Pick<Scores, 'refuse' | 'score'>;
   readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
@@ -99,11 +99,13 @@ export class GossipIntake {
     signal: AbortSignal,
   ): Promise<[GossipVerdict, string]> {
     const { intake, peering } = this.#components;
+    const pairing = peering.pairing(from);
+    if (!pairing) return ['ignore', 'not_admitted'];
     const unknown: WireStatement[] = [];
     for (const statement of statements) {
       const digest = sha256(statement.bytes);
       this.#seen.set(digest, true);
-      if (!intake.held.has(digest)) unknown.push(statement);
+      if (!intake.isHeld(digest, pairing)) unknown.push(statement);
     }
     if (unknown.length === 0) return ['ignore', 'duplicate'];
     const outcomes = await intake.admit(from, 'gossip', unknown, signal);

@@ -1,7 +1,9 @@
-import { type Digest, sha256 } from '../facts/index.ts';
+import { type Digest, decodeStatement, sha256 } from '../facts/index.ts';
 import { NodeError } from '../node/errors.ts';
 import type { InboundOutcome, WireStatement } from '../node/federation.ts';
 import type { InboundService } from '../node/mesh-services.ts';
+import { type StatementSet, setOf } from '../policy/sets.ts';
+import { isShared, type Pairing } from '../policy/sharing.ts';
 import {
   BUSY_PATIENCE_MS,
   BUSY_RETRY_MS,
@@ -45,8 +47,8 @@ export class NotAdmitted extends Error {
  * missing, and remembering the way until the commit is announced.
  */
 export class Intake {
-  /** Statements that are held for certain: a cheap answer to most duplicates. */
-  readonly held = new RecentDigests(MAX_RECENT_DIGESTS);
+  /** Statements that are held for certain, and the set of each. Whether a peer may know is {@link isHeld}. */
+  readonly held = new RecentDigests<StatementSet>(MAX_RECENT_DIGESTS);
   /** The way of statements that are being admitted. */
   readonly arrivals = new RecentDigests<Via>(MAX_ARRIVALS);
   readonly #components: IntakeComponents;
@@ -55,6 +57,15 @@ export class Intake {
 
   constructor(components: IntakeComponents) {
     this.#components = components;
+  }
+
+  /**
+   * Whether a statement is held for certain and the pairing shares it: a cheap answer to most duplicates. What a peer may
+   * not hold is treated as what nobody has, or it could find out what we have by offering it.
+   */
+  isHeld(digest: Digest, pairing: Pairing): boolean {
+    const set = this.held.get(digest);
+    return set !== undefined && isShared(set, pairing);
   }
 
   /**
@@ -124,7 +135,7 @@ export class Intake {
         try {
           const only = via === 'gossip' ? 'public' : undefined;
           const outcomes = await inbound.admit({ peerId, pairing, only }, statements);
-          this.#noteHeld(digests, outcomes);
+          this.#noteHeld(digests, statements, outcomes);
           return outcomes;
         } catch (error) {
           const isBusy = error instanceof NodeError && error.code === 'busy';
@@ -138,12 +149,19 @@ export class Intake {
     }
   }
 
-  #noteHeld(digests: readonly Digest[], outcomes: readonly InboundOutcome[]): void {
+  #noteHeld(
+    digests: readonly Digest[],
+    statements: readonly WireStatement[],
+    outcomes: readonly InboundOutcome[],
+  ): void {
     for (const [at, { status }] of outcomes.entries()) {
-      if (status === 'refused') this.arrivals.take(digests[at]!);
-      else this.held.set(digests[at]!, true);
-      // Of an accepted one the announcer takes the arrival; a duplicate is not announced.
-      if (status === 'duplicate') this.arrivals.take(digests[at]!);
+      // Of an accepted one the announcer takes the arrival, and notes that it is held; a duplicate is not announced.
+      if (status === 'accepted') continue;
+      const digest = digests[at]!;
+      this.arrivals.take(digest);
+      if (status === 'refused' || this.held.has(digest)) continue;
+      const set = setOf(decodeStatement(statements[at]!.bytes).statement);
+      if (set) this.held.set(digest, set);
     }
   }
 

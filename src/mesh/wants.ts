@@ -10,7 +10,7 @@ import type { MeshWorld } from './world.ts';
 
 export interface WantsComponents {
   readonly fetcher: Pick<Fetcher, 'statements'>;
-  readonly intake: Pick<Intake, 'admit' | 'held'>;
+  readonly intake: Pick<Intake, 'admit' | 'isHeld'>;
   readonly sets: Pick<SetsService, 'read'>;
   readonly peering: Pick<PeeringView, 'pairing'>;
   readonly world: MeshWorld;
@@ -43,8 +43,10 @@ export class Wants {
   }
 
   offer(peerId: string, digests: readonly Digest[]): void {
-    const { held } = this.#components.intake;
-    const fresh = digests.filter((digest) => !held.has(digest));
+    const { intake, peering } = this.#components;
+    const pairing = peering.pairing(peerId);
+    if (!pairing) return;
+    const fresh = digests.filter((digest) => !intake.isHeld(digest, pairing));
     if (fresh.length === 0) return;
     const queue = this.#offered.get(peerId);
     if (queue) {
@@ -78,9 +80,10 @@ export class Wants {
 
   async #get(peerId: string, offered: readonly Digest[], signal: AbortSignal): Promise<void> {
     const { fetcher, intake, sets, peering } = this.#components;
-    const fresh = offered.filter((digest) => !intake.held.has(digest) && !this.#asked.has(digestKey(digest)));
     const pairing = peering.pairing(peerId);
-    if (fresh.length === 0 || !pairing || this.#asked.size + fresh.length > MAX_ASKED) return;
+    if (!pairing) return;
+    const fresh = offered.filter((digest) => !intake.isHeld(digest, pairing) && !this.#asked.has(digestKey(digest)));
+    if (fresh.length === 0 || this.#asked.size + fresh.length > MAX_ASKED) return;
     for (const digest of fresh) this.#asked.add(digestKey(digest));
     try {
       const stored = await sets.read(pairing, fresh);
