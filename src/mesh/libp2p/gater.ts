@@ -107,11 +107,15 @@ export class Gater implements ConnectionGater {
 /** Who counts as one: an IPv4 address, or the /64 of an IPv6 address, which one machine has all of. */
 export function hostOf(addr: Multiaddr): string {
   const host = addr.toString().split('/')[2] ?? '';
-  const [, mapped] = /((?:\d+\.){3}\d+)$/.exec(host) ?? [];
-  if (mapped !== undefined || !host.includes(':')) return mapped ?? host;
+  if (!host.includes(':')) return host;
   const [head = '', tail] = host.split('::');
   const left = head.split(':').filter(Boolean);
   const right = (tail ?? '').split(':').filter(Boolean);
   const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0');
-  return [...left, ...zeros, ...right].slice(0, 4).join(':');
+  const groups = [...left, ...zeros, ...right];
+  const network = groups.slice(0, 4).join(':');
+  // An IPv4 address in IPv6 spelling (RFC 4291, 2.5.5.2) is that address.
+  if (groups.slice(0, 6).join(':') !== '0:0:0:0:0:ffff') return network;
+  const bits = groups.slice(6).map((group) => Number.parseInt(group, 16));
+  return bits.flatMap((pair) => [pair >> 8, pair & 255]).join('.');
 }
