@@ -56,7 +56,7 @@ export function furthest(addrs: readonly string[]): Reach {
   return furthestOf(addrs.filter((text) => !/^\/dns/.test(text)).map(reachOf));
 }
 
-export function furthestOf(reaches: readonly Reach[]): Reach {
+function furthestOf(reaches: readonly Reach[]): Reach {
   return reaches.reduce((far, one) => (one !== 'never' && isWithin(far, one) ? one : far), 'public');
 }
 
@@ -102,6 +102,17 @@ export function tellable(addrs: readonly string[]): string[] {
     if (found.length > 0) return found;
   }
   return [];
+}
+
+/**
+ * How far inside what discovery says may lead. Our operator's word on bootstrap peers counts, and a local network can name
+ * its own. A table that peers hold may lead as far inside as those peers are themselves.
+ *
+ * @param peersAt where active peers are, as their connections say
+ */
+export function reachFound(via: 'bootstrap' | 'mdns' | 'dht', peersAt: readonly string[]): Reach {
+  if (via === 'bootstrap') return 'loopback';
+  return via === 'mdns' ? 'private' : furthestOf(peersAt.map(reachSeen));
 }
 
 export interface Dialable {

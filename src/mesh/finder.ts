@@ -2,7 +2,7 @@ import { fingerprint } from '../identity/fingerprint.ts';
 import type { OrgManifest } from '../identity/manifest.ts';
 import type { DiscoveredPeer, PeerRecord } from '../node/federation.ts';
 import type { ManifestService, PeerService } from '../node/mesh-services.ts';
-import { dialable, furthestOf, type Reach, type ResolveName, reachSeen } from './addresses.ts';
+import { dialable, type ResolveName, reachFound } from './addresses.ts';
 import {
   DISCOVER_MS,
   MAX_LOOKS,
@@ -14,7 +14,7 @@ import {
 import type { Discovery, FoundPeer } from './discovery.ts';
 import type { Peering } from './peering.ts';
 import type { Registrar } from './registrar.ts';
-import type { Supervisor } from './supervisor.ts';
+import { activeAt, type Supervisor } from './supervisor.ts';
 import { delay, jittered } from './timers.ts';
 import type { Transport } from './transport.ts';
 import type { MeshLog } from './types.ts';
@@ -167,22 +167,13 @@ export class Finder {
     return seen;
   }
 
-  /** A table that peers of a private network hold may lead into that network, any other one may not. */
-  #believes(via: FoundPeer['via']): Reach {
-    if (via === 'bootstrap') return 'loopback';
-    if (via === 'mdns') return 'private';
-    const { transport, peering } = this.#components;
-    const active = transport.connections().filter(({ peerId }) => peering.admits(peerId));
-    return furthestOf(active.map(({ remoteAddr }) => reachSeen(remoteAddr)));
-  }
-
   /** Asks a stranger for its manifest, telling nothing but that we ask. */
   async #look({ peerId, addrs, via }: FoundPeer, signal: AbortSignal): Promise<OrgManifest | null> {
     const { transport, peering, resolve, world, log } = this.#components;
     const release = peering.hold(peerId);
     const wasConnected = peering.isConnected(peerId);
     const looked = async (): Promise<OrgManifest | null> => {
-      const allowed = this.#believes(via);
+      const allowed = reachFound(via, activeAt(transport, peering));
       const ways = await dialable(addrs, () => allowed, resolve);
       if (ways.addrs.length === 0 && !wasConnected) return null;
       await transport.dial(peerId, ways.addrs, signal);

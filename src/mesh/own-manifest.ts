@@ -18,7 +18,7 @@ import { Serial } from '../node/serial.ts';
 import { type Principal, SYSTEM } from '../policy/principal.ts';
 import { Alarm } from './alarm.ts';
 import { RENEWAL_JITTER, RENEWAL_RETRY_MS, RENEWAL_SHARE } from './control-limits.ts';
-import type { MeshLog } from './types.ts';
+import type { MeshLog, PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
 
 /** The private org keys on disk. */
@@ -78,12 +78,38 @@ export class OwnManifest {
       const isOurs = current.org_key === this.#keyText;
       const isListed = nodeOf(current, this.#init.peerId) !== undefined;
       const wanted = isOurs && !isListed ? withNode(current, { peerId: this.#init.peerId }, this.#signing()) : current;
-      if (wanted.signature !== own?.signature && isOurs) await this.#components.manifests.publish(SYSTEM, wanted);
+      if (wanted.signature === own?.signature || !isOurs) return;
+      const { manifests } = this.#components;
+      // What nobody was shown yet may be given up without a trace: this may become another daemon of an organisation.
+      if (await this.#isPublished()) await manifests.publish(SYSTEM, wanted);
+      else await manifests.accept(SYSTEM, wanted, { pin: true });
     });
     this.#end = this.#components.manifests.on(({ standing }) => {
       if (standing === 'own') this.#schedule();
     });
     this.#schedule();
+  }
+
+  /**
+   * Makes the manifest a statement as soon as there is a peer: whoever is paired with us may pass on what we state, and
+   * others then need to know who speaks for us.
+   */
+  follow(peering: PeeringView): void {
+    peering.on({ active: () => void this.#publish() });
+  }
+
+  async #publish(): Promise<void> {
+    const { manifests, log } = this.#components;
+    try {
+      await this.#serial.run(async () => {
+        const own = this.#own;
+        if (own === undefined || !this.isEditable || (await this.#isPublished())) return;
+        await manifests.publish(SYSTEM, own);
+      });
+    } catch (error) {
+      // The next peer that becomes active brings us here again.
+      log.warn({ event: 'manifest_not_stated', error: (error as Error).name }, 'the own manifest could not be stated');
+    }
   }
 
   async stop(): Promise<void> {
@@ -174,6 +200,10 @@ export class OwnManifest {
 
   get #own(): OrgManifest | undefined {
     return this.#components.manifests.own as OrgManifest | undefined;
+  }
+
+  async #isPublished(): Promise<boolean> {
+    return (await this.#components.manifests.statement(this.#init.org)) !== undefined;
   }
 
   get #required(): OrgManifest {

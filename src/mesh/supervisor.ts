@@ -1,6 +1,15 @@
 import type { PeerRecord } from '../node/federation.ts';
 import type { PeerService } from '../node/mesh-services.ts';
-import { allowedOnRecord, dialable, furthest, type Reach, type ResolveName, withoutPeerId } from './addresses.ts';
+import {
+  allowedOnRecord,
+  dialable,
+  furthest,
+  isWithin,
+  type Reach,
+  type ResolveName,
+  reachFound,
+  withoutPeerId,
+} from './addresses.ts';
 import { MAX_FOUND_ADDRESSES, MAX_PARALLEL_DIALS, RECONNECT_FIRST_MS, RECONNECT_LONGEST_MS } from './control-limits.ts';
 import type { FoundPeer } from './discovery.ts';
 import { MeshError } from './errors.ts';
@@ -9,7 +18,7 @@ import type { MeshLog, PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
 
 export interface SupervisorComponents {
-  readonly transport: Pick<Transport, 'dial'>;
+  readonly transport: Pick<Transport, 'dial' | 'connections'>;
   readonly peers: PeerService;
   readonly peering: PeeringView;
   readonly world: MeshWorld;
@@ -90,10 +99,11 @@ export class Supervisor {
     this.#soon(target);
   }
 
-  /** Our operator's word on bootstrap peers counts; a local network can name its own; others no more than is on record. */
   #believes(peerId: string, via: FoundPeer['via']): Reach {
-    if (via === 'bootstrap') return 'loopback';
-    return via === 'mdns' ? 'private' : furthest(this.#components.peers.get(peerId)?.addrs ?? []);
+    const { peers, transport, peering } = this.#components;
+    const found = reachFound(via, activeAt(transport, peering));
+    const onRecord = furthest(peers.get(peerId)?.addrs ?? []);
+    return isWithin(found, onRecord) ? onRecord : found;
   }
 
   #changed(peer: PeerRecord, before: PeerRecord | undefined): void {
@@ -212,6 +222,12 @@ export class Supervisor {
     // It becomes active, and is forgotten here, or it is tried again.
     if (this.#targets.get(peerId) === target) this.#wait(target, this.#pause(target));
   }
+}
+
+/** Where the active peers are, as their connections say. */
+export function activeAt(transport: Pick<Transport, 'connections'>, peering: PeeringView): string[] {
+  const active = transport.connections().filter(({ peerId }) => peering.admits(peerId));
+  return active.map(({ remoteAddr }) => remoteAddr);
 }
 
 /** Whether our operator wants a peer connected; that its own declaration ran out is no reason not to ask for a new one. */

@@ -114,6 +114,7 @@ export class SimDaemon {
     const addrs = (): readonly string[] => transport.addresses();
     const registrar = new Registrar({ peers, invites, manifests, world }, { peerId, org, nodeKey: key, addrs });
     const peering = new Peering({ transport, registrar, peers, manifests, world, events, log });
+    ownManifest.follow(peering);
     await peering.start();
     const resolve = async (): Promise<readonly string[]> => [];
     const parts: MeshParts = { transport, node, peering };

@@ -139,6 +139,8 @@ export class MeshNode {
     const node = await MeshNode.open(simulation, { ...init, store });
     const daemon = new MeshNode(simulation, network, node, store, init);
     await daemon.manifest.start();
+    // Others have to learn it in whatever way a test is about, not as news of the first pairing.
+    await node.manifests.publish(SYSTEM, node.manifests.own!);
     await daemon.peering.start();
     await daemon.mesh.start();
     await daemon.transport.start();
