@@ -301,7 +301,7 @@ export class MeshDaemon implements SyncReport {
     const { outcome, reason = outcome, counters, peerAtFault } = result;
     this.#ledger.finished(peerId, result, ms);
     metrics?.synced(reason, ms / 1000, counters.statementsOut, counters.accepted);
-    log.debug({ event: 'sync', peer_id: peerId, reason, ms, ...counters }, 'a reconciliation ended');
+    log.debug({ event: 'sync', peer_id: peerId, reason, detail: result.detail, ms, ...counters }, 'a reconciliation ended');
     if (outcome === 'converged') this.#heads.converged(peerId);
     if (outcome !== 'failed') {
       const { statementsOut: sent, accepted: received } = counters;

@@ -117,6 +117,23 @@ export function streamCases(name: string, test: Test): void {
       await net.until(() => read === 400, 'everything to be read');
     });
 
+    test('make who sends wait for who reads slowly, too, and lose nothing', async (net) => {
+      let read = 0;
+      const [a, b] = await pair(net, async (stream) => {
+        while (await stream.receive()) if (++read % 8 === 0) await net.sleep(15);
+      });
+      const stream = await a.transport.open(b.peerId, PROTOCOL);
+      const frame = new Uint8Array(PROTOCOL.maxFrame);
+      let most = 0;
+      for (let sent = 0; sent < 256; sent++) {
+        await stream.send(frame);
+        most = Math.max(most, (sent - read) * frame.length);
+      }
+      await stream.close();
+      await net.until(() => read === 256, 'everything to be read');
+      assert.ok(most < 4 * 1024 * 1024, `${most} bytes were on their way`);
+    });
+
     test('give up on who does not read', async (net) => {
       const go = deferred<void>();
       const [a, b] = await pair(net, () => go.promise, HASTY);

@@ -34,6 +34,7 @@ export class Libp2pFrameStream implements FrameStream {
   #saidItsEnd = false;
   #hasEnded = false;
   #isDiscarding = false;
+  #isResuming = false;
 
   constructor(components: { stream: Stream; world: MeshWorld }, peerId: string, protocol: Protocol) {
     const { stream } = components;
@@ -153,10 +154,20 @@ export class Libp2pFrameStream implements FrameStream {
     if (this.#assembler.heldBytes > UNREAD_BYTES) this.#setReading(false);
   }
 
+  /**
+   * A stream that is paused while it hands over what it held back believes that it is resumed, and gives the other side
+   * another window each time: so it is paused only after that.
+   */
   #setReading(on: boolean): void {
-    const { readStatus } = this.#stream;
-    if (on && readStatus === 'paused') this.#stream.resume();
-    else if (!on && readStatus === 'readable') this.#stream.pause();
+    if (this.#isResuming) return;
+    if (on) {
+      if (this.#stream.readStatus !== 'paused') return;
+      this.#isResuming = true;
+      this.#stream.resume();
+      this.#isResuming = false;
+      if (this.#isDiscarding || this.#assembler.heldBytes <= UNREAD_BYTES) return;
+    }
+    if (this.#stream.readStatus === 'readable') this.#stream.pause();
   }
 
   #end(): void {
