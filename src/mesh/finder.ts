@@ -91,7 +91,8 @@ export class Finder {
       const known = new Set(declared.map(({ peerId }) => peerId));
       const strangers = [...this.#finds.values()].filter(({ peerId }) => !known.has(peerId)).reverse();
       const seen = await this.#lookAt(strangers.slice(0, MAX_LOOKS), limit.signal);
-      return [...declared.map(asDeclared), ...seen.filter((peer) => org === null || peer.org === org)];
+      if (org !== null) return [...declared.map(asDeclared), ...seen.filter((peer) => peer.org === org)];
+      return [...declared.map(asDeclared), ...seen, ...strangers.slice(MAX_LOOKS).map(asFound)];
     } finally {
       world.clearTimeout(timer);
       limit.abort();
@@ -159,8 +160,8 @@ export class Finder {
     const worker = async (): Promise<void> => {
       for (const peer of waiting) {
         const manifest = signal.aborted ? null : await this.#look(peer, signal);
-        const { peerId, addrs, via } = peer;
-        seen.push({ peerId, addrs, via, org: manifest?.authority ?? null, fingerprint: manifest?.key_id ?? null });
+        const shown = manifest && { org: manifest.authority, fingerprint: manifest.key_id };
+        seen.push({ ...asFound(peer), ...shown });
       }
     };
     await Promise.all(Array.from({ length: MAX_PARALLEL_LOOKS }, worker));
@@ -195,6 +196,10 @@ export class Finder {
 
 async function neverAccepts(): Promise<PeerRecord> {
   throw new Error('a look has no answer to accept');
+}
+
+function asFound({ peerId, addrs, via }: FoundPeer): DiscoveredPeer {
+  return { peerId, addrs, via, org: null, fingerprint: null };
 }
 
 function asDeclared({ peerId, org, orgKey, addrs }: PeerRecord): DiscoveredPeer {

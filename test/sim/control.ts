@@ -1,6 +1,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { peerIdFromPublicKey, publicKeyFromPeerId, rawPublicKey } from '../../src/identity/index.ts';
 import type { ResolveName } from '../../src/mesh/addresses.ts';
+import type { FoundPeer } from '../../src/mesh/discovery.ts';
 import type { Federation } from '../../src/mesh/federation.ts';
 import { MeshService } from '../../src/mesh/service.ts';
 import type { InactiveReason } from '../../src/mesh/types.ts';
@@ -54,6 +55,8 @@ export class ControlDaemon {
   readonly events: MeshEvent[] = [];
   /** Who became active or inactive, in order. */
   readonly seen: string[] = [];
+  /** Lets it find a peer, as discovery would. */
+  find: (peer: FoundPeer) => void = () => {};
   /** Org keys, oldest first: what its key directory holds. */
   readonly orgKeys: KeyObject[];
   readonly #simulation: Simulation;
@@ -100,6 +103,11 @@ export class ControlDaemon {
     );
     const transport = this.#network.transport({ peerId, name });
     const discovery = this.#network.discovery(transport);
+    const onFound = discovery.onFound.bind(discovery);
+    discovery.onFound = (found) => {
+      this.find = found;
+      onFound(found);
+    };
     const tell = (level: Logged['level']) => (fields: object, message: string) => {
       this.log.push({ level, fields: fields as Logged['fields'], message });
     };
