@@ -55,7 +55,20 @@ export const forge: Tamper = (parts) =>
       (await sets.read(pairing, digests)).map((one) => one && { bytes: altered(one.bytes), sig: one.sig }),
   }));
 
-export const LIARS = { withhold, invent, mute, overshare, forge } as const;
+/** Sends all it ever had again whenever it has something to send. */
+export const replay: Tamper = (parts) => {
+  const sent: SetCommit[] = [];
+  return withSets(parts, (sets) => ({
+    on: (listener) =>
+      sets.on((commits) => {
+        sent.push(...commits);
+        // From now on as its own, so that it goes to whoever it came from as well.
+        listener(sent.map((commit) => ({ ...commit, receivedFrom: null })));
+      }),
+  }));
+};
+
+export const LIARS = { withhold, invent, mute, overshare, forge, replay } as const;
 export type Lie = keyof typeof LIARS;
 
 /** The same parts, with some of what the sets say replaced. */

@@ -76,6 +76,21 @@ export class SimDisk {
     this.#syncing.clear();
   }
 
+  /** Puts a copy of earlier contents in the place of what is there, as restoring a backup does. Nothing may run on it. */
+  async restore(copy: Store): Promise<void> {
+    if (this.#handle?.isLive) throw new Error('the disk is in use');
+    const ops: StoreOp[] = [];
+    await forEachSlice(this.#store, EVERYTHING, (rows) => {
+      for (const { key } of rows) ops.push({ type: 'del', key });
+      return undefined;
+    });
+    await forEachSlice(copy, EVERYTHING, (rows) => {
+      for (const { key, value } of rows) ops.push({ type: 'put', key, value });
+      return undefined;
+    });
+    await this.#store.batch(ops, { durable: true });
+  }
+
   /** What a process that starts now would read, to look at while the daemon runs. */
   get contents(): Store {
     return this.#store;

@@ -1,8 +1,11 @@
+import { sha256, signedMessage } from '../../src/facts/index.ts';
+import { publicKeyFromPeerId, publicKeyObject } from '../../src/identity/index.ts';
 import { decodeLogRecord } from '../../src/node/records.ts';
 import * as keys from '../../src/store/keys.ts';
 import { forEachSlice } from '../../src/store/store.ts';
 import type { SimDaemon } from './daemon.ts';
 import { parseSaid, type Said, setNameOf } from './oracle.ts';
+import { isSigned } from './verifier.ts';
 
 /** One statement that a daemon holds. */
 export interface Held {
@@ -43,9 +46,13 @@ export class LogWatch {
         const digest = Buffer.from(keys.sequenceDigest(value));
         const record = await contents.get(keys.logKey(digest));
         if (!record) throw new Error(`${this.daemon.name} names a statement that its log does not hold`);
-        const { bytes, receivedFrom } = decodeLogRecord(record, digest);
+        const { bytes, sig, receivedFrom } = decodeLogRecord(record, digest);
         const id = digest.toString('hex');
         const held: Held = { id, ...parse(id, bytes), receivedFrom, seq: keys.sequenceOf(key) };
+        const origin = publicKeyObject(publicKeyFromPeerId(held.said.origin));
+        if (!digest.equals(sha256(bytes)) || !isSigned(signedMessage(digest), origin, sig)) {
+          throw new Error(`${this.daemon.name} holds a statement that ${held.said.origin} did not sign`);
+        }
         this.held.set(id, held);
         fresh.push(held);
         this.#next = held.seq + 1;

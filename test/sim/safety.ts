@@ -90,7 +90,7 @@ export class Safety {
       try {
         fresh = await watched.log.look();
       } catch (error) {
-        throw new Violation('nothing is lost', (error as Error).message);
+        throw new Violation('logs hold what was signed, for good', (error as Error).message);
       }
       for (const held of fresh) this.#checkHeld(daemon, watched, held);
       await this.#checkHead(daemon, watched);

@@ -3,6 +3,7 @@ import { CALM, Chaos, type ChaosRates, drawPath, drawRates, drawTerms } from './
 import { Cluster, type ClusterPlan, type DaemonPlan, type PairPlan } from './cluster.ts';
 import { Convergence } from './convergence.ts';
 import type { Held } from './log-watch.ts';
+import type { PathTerms } from './network.ts';
 import { Safety } from './safety.ts';
 import { Workload } from './workload.ts';
 import { Simulation } from './world.ts';
@@ -17,7 +18,10 @@ export interface ScenarioInit {
   readonly writes?: number | undefined;
   /** Told of every line of the trace. */
   readonly onTrace?: ((line: string) => void) | undefined;
-  readonly calm?: boolean | undefined;
+  /** How likely faults are, instead of what the seed says. */
+  readonly rates?: Partial<ChaosRates> | undefined;
+  /** How ways are, instead of what the seed says. */
+  readonly network?: Partial<PathTerms> | undefined;
   /** Puts something else in the place of a daemon that was planned: a bug that has to be noticed. */
   readonly mutate?: ((daemon: DaemonPlan) => DaemonPlan) | undefined;
 }
@@ -93,8 +97,8 @@ export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
   draw.close();
   const drawn = drawPlan(random, nodes);
   const plan = init.mutate ? { ...drawn, daemons: drawn.daemons.map(init.mutate) } : drawn;
-  const rates: ChaosRates = init.calm ? CALM : drawRates(random);
-  const cluster = new Cluster(plan, { seed, network: init.calm ? {} : drawPath(random), onTrace });
+  const rates: ChaosRates = init.rates ? { ...CALM, ...init.rates } : drawRates(random);
+  const cluster = new Cluster(plan, { seed, network: init.network ?? drawPath(random), onTrace });
   const { simulation } = cluster;
   try {
     await cluster.start();
