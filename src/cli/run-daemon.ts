@@ -112,7 +112,7 @@ function summary(session: Session, daemon: Daemon, created: boolean): string[] {
     line('mesh', daemon.mesh),
     line('API', `${daemon.url}   ${key}   docs ${daemon.url}/docs`),
     ...daemon.warnings.map((warning) => `${out.style('yellow', '!')} ${printable(warning)}`),
-    `Ready in ${(world.uptime() / 1000).toFixed(1)} s. Next: stigmesh assert … | stigmesh query … | stigmesh watch`,
+    `Ready in ${(world.uptime() / 1000).toFixed(1)} s. Next: stigmesh assert … | stigmesh invite | stigmesh watch`,
   ];
 }
 

@@ -41,7 +41,7 @@ const children = new Set<ChildProcess>();
 function start(home: string, args: readonly string[], program = [process.execPath, BIN]): ChildProcess {
   const [command = '', ...rest] = program;
   const child = spawn(command, [...rest, ...args], {
-    env: { ...cleanEnvironment(), STIGMESH_HOME: home },
+    env: { ...cleanEnvironment(), STIGMESH_HOME: home, STIGMESH_MESH_LISTEN: '/ip4/127.0.0.1/tcp/0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.add(child);
@@ -310,7 +310,7 @@ describe('e2e: starting and ending', function () {
     for (const line of [
       /^✓ node key {5}12D3KooW\S+ \(Ed25519, 0600\) {6}org \S+ {3}fingerprint \S+$/m,
       /^✓ store {8}0 facts, schema 1, durable writes$/m,
-      /^✓ mesh {9}off/m,
+      /^✓ mesh {9}listening \/ip4\/127\.0\.0\.1\/tcp\/\d+ \(noise, yamux\); no peers declared yet$/m,
       /^✓ API {10}http:\/\/127\.0\.0\.1:\d+ {3}key: \S+ \(0600\) {3}docs http:\/\/\S+\/docs$/m,
     ]) {
       assert.match(summary, line);

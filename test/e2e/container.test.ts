@@ -103,7 +103,8 @@ describe('e2e: the container', function () {
 
     it('starts, is healthy by its own check, serves its documentation, and stops', async () => {
       const home = join(root, 'home');
-      const env = { ...cleanEnvironment(), STIGMESH_HOME: home, STIGMESH_API_PORT: '0', STIGMESH_LOG_FORMAT: 'json' };
+      const ports = { STIGMESH_API_PORT: '0', STIGMESH_MESH_LISTEN: '/ip4/127.0.0.1/tcp/0' };
+      const env = { ...cleanEnvironment(), STIGMESH_HOME: home, ...ports, STIGMESH_LOG_FORMAT: 'json' };
       const [command, ...entry] = JSON.parse(of('ENTRYPOINT')[0]!) as [string, ...string[]];
       const [start] = JSON.parse(of('CMD')[0]!) as [string];
       assert.deepEqual([command, start], ['node', 'start']);

@@ -44,7 +44,13 @@ describe('e2e: the system calls of a daemon', function () {
 
   const test = hasTools ? it : it.skip;
   test('are those that config/stigmesh.service allows (not run without strace and systemd)', async () => {
-    const env = { ...cleanEnvironment(), STIGMESH_HOME: home, STIGMESH_API_PORT: '0' };
+    const listen = '/ip4/127.0.0.1/tcp/0';
+    const env = {
+      ...cleanEnvironment(),
+      STIGMESH_HOME: home,
+      STIGMESH_API_PORT: '0',
+      STIGMESH_MESH_LISTEN: listen,
+    };
     const trace = join(home, 'trace');
     const args = ['-f', '-qq', '-o', trace, process.execPath, BIN, 'start'];
     const child = spawn('strace', args, { env, stdio: ['ignore', 'pipe', 'inherit'] });

@@ -45,26 +45,36 @@ export function docCommands(path: string): DocCommand[] {
 
 /**
  * Runs documentation commands in one shell, in a home directory of their own, and compares what they print. `npm start`
- * runs on a terminal of its own until the session ends. The default port is replaced by a free one, and back.
+ * runs on a terminal of its own until the session ends. The default ports are replaced by free ones, and back; the mesh
+ * listens on loopback alone.
  */
 export class DocSession {
   readonly #home = mkdtempSync(join(tmpdir(), 'stigmesh-docs-'));
   #shell: ChildProcessWithoutNullStreams | undefined;
   #daemon: ChildProcess | undefined;
   #port = 0;
+  #meshPort = 0;
 
   async start(): Promise<void> {
     this.#port = await freePort();
+    this.#meshPort = await freePort();
     const env = {
-      ...cleanEnvironment(),
-      HOME: this.#home,
-      STIGMESH_API_PORT: String(this.#port),
+      ...this.#environment(),
       COLUMNS: '110',
       NO_COLOR: '1',
     };
     for (const name of ['XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME']) delete (env as NodeJS.ProcessEnv)[name];
     this.#shell = spawn('bash', ['--noprofile', '--norc'], { cwd: ROOT, env });
     this.#shell.stdin.write('exec 2>&1\n');
+  }
+
+  #environment(): NodeJS.ProcessEnv {
+    return {
+      ...cleanEnvironment(),
+      HOME: this.#home,
+      STIGMESH_API_PORT: String(this.#port),
+      STIGMESH_MESH_LISTEN: `/ip4/127.0.0.1/tcp/${this.#meshPort}`,
+    };
   }
 
   async run({ command, expected, line }: DocCommand): Promise<void> {
@@ -100,7 +110,7 @@ export class DocSession {
 
   /** On a pseudo-terminal (util-linux script), as a newcomer would see it. */
   async #npmStart(): Promise<string> {
-    const env = { ...cleanEnvironment(), HOME: this.#home, STIGMESH_API_PORT: String(this.#port), NO_COLOR: '1' };
+    const env = { ...this.#environment(), NO_COLOR: '1' };
     const child = spawn('script', ['-qfec', 'stty -echo cols 140; npm start', '/dev/null'], {
       cwd: ROOT,
       env,
@@ -112,7 +122,10 @@ export class DocSession {
   }
 
   #restore(text: string): string {
-    return text.replaceAll(String(this.#port), '8765').replaceAll(this.#home, '~');
+    return text
+      .replaceAll(String(this.#port), '8765')
+      .replaceAll(String(this.#meshPort), '4701')
+      .replaceAll(this.#home, '~');
   }
 }
 

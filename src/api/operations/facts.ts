@@ -89,7 +89,7 @@ const assertFact = operation({
     const { facts } = call.components;
     const result = await facts.assert(call.who, assertInput(call, body), { idempotencyKey: headers.idempotency_key });
     const record = wire.factRecord(result.fact, call.init.compatCid, result.warnings);
-    return { body: { ...record, created: result.created, announced_to: announcedTo(call, result) } };
+    return { body: { ...record, announced_to: announcedTo(call, result), created: result.created } };
   },
 });
 
@@ -248,7 +248,7 @@ const retractFact = operation({
       value: body.value ?? undefined,
     });
     const record = wire.factRecord(result.fact, call.init.compatCid, result.warnings);
-    return { body: { ...record, created: result.created, announced_to: announcedTo(call, result) } };
+    return { body: { ...record, announced_to: announcedTo(call, result), created: result.created } };
   },
 });
 

@@ -107,8 +107,8 @@ export const assertedFact = named(
   'AssertedFact',
   z.object({
     ...factShape,
-    created: z.boolean().describe('False: the same claim was live already, nothing was written'),
     announced_to: z.int().describe('Connected peers that may hold it and are told of it now'),
+    created: z.boolean().describe('False: the same claim was live already, nothing was written'),
   }),
 );
 
