@@ -114,7 +114,8 @@ describe('Stigmem’s acceptance scenarios', function () {
       await inLab(plan, { seed, network: { bytesPerSecond: 60_000 } }, async (lab) => {
         const [a, b] = [lab.daemon('a1'), lab.daemon('b1')];
         await b.crash(true);
-        for (let n = 0; n < 600; n++) await lab.write(a, { scope: n % 2 === 0 ? 'company' : 'public' });
+        for (let n = 0; n < 600; n++)
+          await lab.write(a, { scope: n % 2 === 0 ? 'company' : 'public', v: `${n} `.repeat(500) });
         const random = lab.simulation.random('deaths');
         const counts: number[] = [];
         for (let death = 0; death < 4; death++) {
