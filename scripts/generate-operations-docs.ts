@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
 import { createMetrics, observeApi } from '../src/api/metrics.ts';
 import { resolveConfig } from '../src/config/index.ts';
+import { observeNetwork } from '../src/mesh/libp2p/metrics.ts';
 import { createMeshMetrics, observeMesh } from '../src/mesh/metrics.ts';
 import { observeProcess } from '../src/metrics.ts';
 import { createNodeMetrics, observeNode } from '../src/node/metrics.ts';
@@ -34,6 +35,7 @@ export function metricRows(): MetricRow[] {
   observeProcess(registry, { version: '0', schema: 1, node: '0' }, resolveConfig({ env: {}, hostname: 'x' }).config);
   createNodeMetrics(registry);
   observeNode(registry, { figures: notRead, readiness: notRead, storeBytes: notRead });
+  observeNetwork(registry, { figures: notRead });
   createMeshMetrics(registry);
   observeMesh(registry, { figures: notRead, activePeers: notRead, worstLag: notRead });
   createMetrics(registry);

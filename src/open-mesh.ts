@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client';
 import { readPassphrase } from './config/index.ts';
 import type { HomeOptions, OpenHome } from './home.ts';
 import { loadFormerOrgKeys, rotateOrgKey } from './identity/index.ts';
+import { observeNetwork } from './mesh/libp2p/metrics.ts';
 import { Libp2pTransport } from './mesh/libp2p/transport.ts';
 import { createMeshMetrics, observeMesh } from './mesh/metrics.ts';
 import { MeshService } from './mesh/service.ts';
@@ -14,6 +15,9 @@ export interface MeshOptions extends Pick<HomeOptions, 'paths' | 'loaded' | 'env
   readonly log: Logger;
   readonly metrics: Registry;
 }
+
+/** Seconds of its allowance that a peer may use at once, as in src/mesh/data-limits.ts: what it wrote while it was away. */
+const BURST_SECONDS = 10;
 
 /** The mesh of a home over libp2p, wired and not started. */
 export function openMesh({ node, identity }: OpenHome, options: MeshOptions): MeshService {
@@ -55,8 +59,19 @@ export function openMesh({ node, identity }: OpenHome, options: MeshOptions): Me
       metrics: createMeshMetrics(metrics),
       log,
     },
-    { org: org.authority, nodeKey: identity.nodeKey, announce: mesh.announce },
+    {
+      org: org.authority,
+      nodeKey: identity.nodeKey,
+      announce: mesh.announce,
+      data: {
+        gate: {
+          statementsPerSecond: mesh.peer_statements_per_second,
+          burstStatements: mesh.peer_statements_per_second * BURST_SECONDS,
+        },
+      },
+    },
   );
+  observeNetwork(metrics, { figures: () => transport.figures });
   observeMesh(metrics, {
     figures: () => service.data.figures(),
     activePeers: () => service.data.activePeers(),

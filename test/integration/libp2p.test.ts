@@ -4,10 +4,12 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Stream } from '@libp2p/interface';
+import { Registry } from 'prom-client';
 import { peerIdFromPublicKey, rawPublicKey } from '../../src/identity/index.ts';
 import { isMeshError } from '../../src/mesh/errors.ts';
 import { libp2pKey, libp2pPeerId } from '../../src/mesh/libp2p/addresses.ts';
 import { TOPIC } from '../../src/mesh/libp2p/gossip.ts';
+import { observeNetwork } from '../../src/mesh/libp2p/metrics.ts';
 import { Libp2pTransport } from '../../src/mesh/libp2p/transport.ts';
 import { MAX_GOSSIP_BYTES } from '../../src/mesh/limits.ts';
 import type { MeshWorld } from '../../src/mesh/world.ts';
@@ -85,6 +87,21 @@ describe('libp2p transport', () => {
     const { stdout } = await promisify(execFile)(process.execPath, [EXIT_FIXTURE], { timeout: 25_000 });
     const [stoppedAt, exitedAt] = stdout.trim().split('\n').map(Number);
     assert.ok(exitedAt! - stoppedAt! < 300, `the process went on for ${exitedAt! - stoppedAt!} ms`);
+  });
+
+  it('shows its figures as metrics', async () => {
+    const registry = new Registry();
+    const transport = await started(loopbackTransport());
+    const other = await started(loopbackTransport());
+    observeNetwork(registry, { figures: () => transport.figures });
+    await other.dial(transport.peerId, transport.addresses());
+    await until(() => transport.figures.gossipPeers === 1, 'the peer to take part');
+    for (let n = 0; n < 2; n++) {
+      const text = await registry.metrics();
+      assert.match(text, /^stigmesh_network_connections 1$/m);
+      assert.match(text, /^stigmesh_network_gossip_peers 1$/m);
+      assert.match(text, /^stigmesh_network_misbehaved_total 0$/m);
+    }
   });
 
   it('opens a gossip stream again that died on a live connection', async () => {

@@ -55,6 +55,8 @@ export interface TransportFigures {
   readonly gossipDropped: number;
   /** Gossip streams that died and were opened anew. */
   readonly gossipRevived: number;
+  /** Times that a peer was cut off for what no honest peer sends. */
+  readonly misbehaved: number;
 }
 
 /** The network over libp2p. */
@@ -68,6 +70,7 @@ export class Libp2pTransport implements Transport {
   readonly #served = new Map<string, ServedProtocol>();
   readonly #connections = new Map<string, Map<Libp2pConnection, Connection>>();
   #host: Libp2p | null = null;
+  #offences = 0;
   #state: 'new' | 'starting' | 'running' | 'stopped' = 'new';
   #starting: Promise<void> | null = null;
   #events: TransportEvents = { connected: () => {}, disconnected: () => {} };
@@ -104,6 +107,7 @@ export class Libp2pTransport implements Transport {
       gossipPending: pending,
       gossipDropped: dropped,
       gossipRevived: revived,
+      misbehaved: this.#offences,
     };
   }
 
@@ -307,6 +311,7 @@ export class Libp2pTransport implements Transport {
     const connections = [...(this.#connections.get(peerId)?.keys() ?? [])];
     // What it sent before it was cut off may still be looked at; once is enough.
     if (connections.length === 0) return;
+    this.#offences++;
     const offence = new Error(`the peer broke the rules of the network: ${what}`);
     for (const connection of connections) connection.abort(offence);
     this.#events.misbehaved?.(peerId, what);
