@@ -5,7 +5,7 @@ import { Registry } from 'prom-client';
 import { systemTimers } from './api/components.ts';
 import { createApi } from './api/http/server.ts';
 import type { LoadedConfig, StigmeshPaths } from './config/index.ts';
-import { type HomeOptions, openHome } from './home.ts';
+import { type HomeOptions, type OpenHome, openHome } from './home.ts';
 import type { MeshService } from './mesh/service.ts';
 import { observeProcess } from './metrics.ts';
 import { createNodeMetrics, observeNode } from './node/metrics.ts';
@@ -74,7 +74,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   });
   const { node, identity } = home;
   observeNode(metrics, node);
-  const mesh = config.mesh.enabled ? openMesh(home, { ...options, metrics }) : null;
+  const mesh = await orClose(home, () => (config.mesh.enabled ? openMesh(home, { ...options, metrics }) : null));
   const api = createApi(
     {
       facts: node.facts,
@@ -93,7 +93,13 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       readiness: () => node.readiness(),
       exportStatements: (who) => node.transfer.exportStatements(who),
       importStatements: (who, statements) => node.transfer.importStatements(who, statements),
-      identity: { peerId: identity.peerId, org: config.org.authority, fingerprint: identity.orgFingerprint },
+      identity: {
+        peerId: identity.peerId,
+        org: config.org.authority,
+        get fingerprint() {
+          return fingerprintOf(home);
+        },
+      },
       log,
       metrics,
       now: options.now,
@@ -153,7 +159,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
     url,
     peerId: identity.peerId,
     org: config.org.authority,
-    fingerprint: identity.orgFingerprint,
+    fingerprint: fingerprintOf(home),
     facts: status.facts,
     schema: status.schema,
     durable: config.store.sync,
@@ -169,6 +175,22 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
       log.info({ event: 'reloaded', level: next.log.level }, 'configuration read again: log level applied');
     },
   };
+}
+
+/** Of the key the organisation is known by: it may have been rotated since the start, or be on another machine. */
+function fingerprintOf({ node, identity }: OpenHome): string {
+  const { own } = node.manifests;
+  return typeof own?.key_id === 'string' ? own.key_id : identity.orgFingerprint;
+}
+
+/** What is made of an open home; if it cannot be, the home is closed again. */
+async function orClose<T>(home: OpenHome, make: () => T): Promise<T> {
+  try {
+    return make();
+  } catch (error) {
+    await home.close();
+    throw error;
+  }
 }
 
 /** Where it listens, and whom it is to reach. */
