@@ -382,6 +382,13 @@ describe('config: values', () => {
     refuses('mesh.bootstrap', many(MAX_BOOTSTRAP_PEERS + 1));
   });
 
+  it('bounds what is taken from one peer', () => {
+    accepts('mesh.peer_statements_per_second', 100);
+    accepts('mesh.peer_statements_per_second', 1_000_000);
+    refuses('mesh.peer_statements_per_second', 99);
+    refuses('mesh.peer_statements_per_second', 1_000_001);
+  });
+
   it('bounds the life of an invite and the number of trusted resolvers', () => {
     accepts('mesh.invite_hours', MAX_INVITE_HOURS);
     refuses('mesh.invite_hours', MAX_INVITE_HOURS + 1);
