@@ -2,7 +2,7 @@ import type { Pairing, PeerTerms } from '../policy/sharing.ts';
 
 /**
  * Whether gossip may be exchanged with a peer: its one topic carries all public statements both ways, so only where all of
- * them are shared both ways, whatever their namespace (spec/decisions/0052). With other peers, public statements that are
+ * them are shared both ways, whatever their namespace (spec/decisions/0051). With other peers, public statements that are
  * shared go by push.
  */
 export function isReachedByGossip({ org, peerOrg, ours, theirs }: Pairing): boolean {
