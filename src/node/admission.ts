@@ -28,7 +28,7 @@ import type { Principal } from '../policy/principal.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader } from '../store/store.ts';
 import type { Arrival, Authority } from './authority.ts';
-import { CARDINALITY_RELATION, type Cardinality } from './cardinality.ts';
+import type { Cardinality } from './cardinality.ts';
 import type { Equivocations } from './equivocation.ts';
 import { NodeError } from './errors.ts';
 import type { Expiry } from './expiry.ts';
@@ -206,13 +206,13 @@ export class Admission {
       const until = await this.#effectiveUntil(group, digest, entry);
       const stands = standing === 'good' ? !isBarred(entry.state) : standing === entry.state;
       if (stands && supersededBy === entry.supersededBy && until === entry.until) return;
-      if (until !== entry.until && until !== null) this.#components.expiry.schedule(group, until, state, id);
+      this.#components.expiry.reschedule(group, entry.until, until, state, id);
       state.entries.set(id, { ...entry, ...signed, supersededBy, until });
       state.touched.add(id);
     }
     state.changed(false);
     group.dirty.add(state);
-    if (key.relation === CARDINALITY_RELATION) this.#components.cardinality.changed(group, state);
+    this.#components.cardinality.changed(group, state);
   }
 
   async #addFact(
@@ -256,7 +256,7 @@ export class Admission {
       const ttl = { value: body.value, confidence: body.confidence };
       if (target) await this.#note(group, target, keys.NOTE.ttl, statement, digest, seq, ttl);
     }
-    if (body.relation === CARDINALITY_RELATION) this.#components.cardinality.changed(group, state);
+    this.#components.cardinality.changed(group, state);
   }
 
   async #addResolution(
@@ -311,12 +311,13 @@ export class Admission {
       state.entries.set(id, { ...entry, supersededBy });
     } else {
       const until = await this.#effectiveUntil(group, target, entry);
-      if (until !== entry.until && until !== null) this.#components.expiry.schedule(group, until, state, id);
+      this.#components.expiry.reschedule(group, entry.until, until, state, id);
       state.entries.set(id, { ...entry, until });
     }
     state.touched.add(id);
     state.changed(false);
     group.dirty.add(state);
+    this.#components.cardinality.changed(group, state);
   }
 
   async #stored(digest: Uint8Array): Promise<Statement | undefined> {

@@ -52,10 +52,12 @@ export class Cardinality {
   }
 
   /**
-   * Notes that a declaration's key changed; what it comes to is read once the group is durable. That something has to be
-   * done is on disk with the declaration itself, so that a daemon killed in between does it at its next start.
+   * Notes that a key changed; if it is a declaration's, what it comes to is read once the group is durable. That
+   * something has to be done is on disk with the declaration itself, so that a daemon killed in between does it at its
+   * next start.
    */
   changed(group: Group, state: KeyState): void {
+    if (state.key.relation !== CARDINALITY_RELATION) return;
     const relation = declaredRelation(state)?.relation;
     if (relation === undefined) return;
     group.ops.push({ type: 'put', key: keys.recomputeKey(relation), value: EMPTY });

@@ -1,5 +1,6 @@
 import * as keys from '../store/keys.ts';
 import type { Reader } from '../store/store.ts';
+import type { Cardinality } from './cardinality.ts';
 import { MAX_EXPIRY_SLICE } from './limits.ts';
 import type { NodeMetrics } from './metrics.ts';
 import type { KeyState, ViewTable } from './view-table.ts';
@@ -23,15 +24,19 @@ export class Expiry {
   #views: ViewTable | undefined;
   #writer: Writer | undefined;
   readonly #metrics: Pick<NodeMetrics, 'expired'> | null;
+  /** A declaration that expires changes views as one that is made. */
+  readonly #cardinality: Pick<Cardinality, 'changed'>;
 
   constructor(components: {
     readonly store: Reader;
     readonly now: () => number;
     readonly metrics: Pick<NodeMetrics, 'expired'> | null;
+    readonly cardinality: Pick<Cardinality, 'changed'>;
   }) {
     this.#store = components.store;
     this.#now = components.now;
     this.#metrics = components.metrics;
+    this.#cardinality = components.cardinality;
   }
 
   async start(views: ViewTable, writer: Writer): Promise<void> {
@@ -50,6 +55,15 @@ export class Expiry {
     const at = Math.max(0, until);
     group.ops.push({ type: 'put', key: keys.expiryKey(at, state.k, Buffer.from(id, 'hex')), value: Buffer.alloc(0) });
     this.expect(at);
+  }
+
+  /** Notes that a statement expires at another instant than it did: of each there is one row, whatever was said before. */
+  reschedule(group: Group, from: number | null, to: number | null, state: KeyState, id: string): void {
+    if (from === to) return;
+    if (from !== null) {
+      group.ops.push({ type: 'del', key: keys.expiryKey(Math.max(0, from), state.k, Buffer.from(id, 'hex')) });
+    }
+    if (to !== null) this.schedule(group, to, state, id);
   }
 
   /** Takes note of an instant that is being added to the table. */
@@ -82,7 +96,10 @@ export class Expiry {
       await scan.close();
       for (const { key } of rows) {
         const state = await views.loadById(keys.expiryOf(key).k);
-        if (state) group.dirty.add(state);
+        if (state) {
+          group.dirty.add(state);
+          this.#cardinality.changed(group, state);
+        }
         group.ops.push({ type: 'del', key });
       }
       group.afterCommit.push(() => this.#metrics?.expired(rows.length));

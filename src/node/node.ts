@@ -143,7 +143,7 @@ export class StigmeshNode {
       },
     );
     const { writer, feed } = this;
-    this.#expiry = new Expiry({ store, now, metrics });
+    this.#expiry = new Expiry({ store, now, metrics, cardinality });
     const keyOfOrigin = originKeys(init.publicKeyOf);
     const { publicKeyOf } = init;
     this.#mesh = new MeshParts(

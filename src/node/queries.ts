@@ -27,6 +27,7 @@ import { FIRST_READ, MAX_CLAIM_SCAN, MAX_ORIGIN_SCAN, MAX_PAGE, MAX_PAGE_BYTES, 
 import { type MergedRow, MergedScan } from './merge.ts';
 import type { PageCursors } from './page-cursor.ts';
 import { type Moment, readFacts } from './reader.ts';
+import { isBarred } from './records.ts';
 import type { GardenService } from './services.ts';
 import type { CidCheck, ClaimSummary, FactPage, FactQuery, FactView, Include, Provenance } from './types.ts';
 import { valueSubject } from './view-table.ts';
@@ -297,7 +298,8 @@ export class Queries {
           this.#components.moment(),
         );
         for (const fact of facts) {
-          if (!fact) continue;
+          // Who wants to see what does not count, has to name it by its own name.
+          if (!fact || isBarred(fact.state)) continue;
           if (this.maySee(who, fact)) return fact;
           hidden ||= who.scopes.has(fact.statement.body.scope);
         }

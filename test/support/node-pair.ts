@@ -75,10 +75,16 @@ export class Signer {
   readonly peerId: string;
   readonly key: KeyObject;
 
-  constructor(authority: string, now: () => number, node: Omit<ManifestNodeInit, 'peerId'> = {}) {
-    this.key = generateKeyPairSync('ed25519').privateKey;
+  /** @param seed makes its keys, and those of its organisation, the same in every run */
+  constructor(
+    authority: string,
+    now: () => number,
+    { seed, ...node }: Omit<ManifestNodeInit, 'peerId'> & { readonly seed?: string } = {},
+  ) {
+    this.key = seed === undefined ? generateKeyPairSync('ed25519').privateKey : keyOf(seed);
     this.peerId = peerIdFromPublicKey(rawPublicKey(this.key));
-    this.org = new Org(authority, { ...node, peerId: this.peerId }, now);
+    const orgKey = seed === undefined ? undefined : keyOf(`org of ${seed}`);
+    this.org = new Org(authority, { ...node, peerId: this.peerId }, now, orgKey);
   }
 
   fact(hlc: string, body: Partial<FactBody> = {}, ext: FactExt = {}, more: Partial<FactStatement> = {}): WireStatement {
@@ -147,9 +153,9 @@ export interface OrgNode extends TestNode {
 /** A node that has published the manifest of its own organisation. */
 export async function openOrgNode(
   authority: string,
-  options: Partial<NodeInit> & { clock?: TestClock; org?: Org } = {},
+  options: Omit<Partial<NodeInit>, 'org'> & { clock?: TestClock; issuer?: Org } = {},
 ): Promise<OrgNode> {
-  const { org: given, clock = new TestClock(), ...more } = options;
+  const { issuer: given, clock = new TestClock(), ...more } = options;
   const t = await openTestNode({ ...more, clock, org: authority });
   const { peerId } = t.init;
   const org = given ?? new Org(authority, { peerId }, clock.now);

@@ -5,6 +5,11 @@ export function check<T>(property: fc.IProperty<T>, numRuns: number): void {
   fc.assert(property, { numRuns, verbose: fc.VerbosityLevel.Verbose });
 }
 
+/** The same for a property that takes time. */
+export function checkAsync<T>(property: fc.IAsyncProperty<T>, numRuns: number): Promise<void> {
+  return fc.assert(property, { numRuns, verbose: fc.VerbosityLevel.Verbose });
+}
+
 /** Text of whole code points, surrogates excluded, rich in what normalisation touches. */
 export const unicode = fc.string({
   unit: fc.oneof(
