@@ -10,14 +10,14 @@ export function complain(log: MeshLog, peerId: string, error: unknown, message: 
     log.warn({ event: 'peer_refused', peer_id: peerId, code, hint }, `${message}: ${error.message}`);
     return;
   }
-  const fields = { event: 'declare_failed', peer_id: peerId };
   if (!(error instanceof MeshError)) {
     // Messages of the runtime may quote what they choked on.
-    log.warn({ ...fields, code: 'internal_error', error: (error as Error).name }, `${message}: an internal error`);
+    const { name } = error as Error;
+    log.warn({ event: 'declare_failed', peer_id: peerId, code: 'internal_error', error: name }, message);
     return;
   }
   const { code, hint } = error;
   const isWrong = code === 'malformed_frame' || code === 'protocol_violation' || code === 'frame_too_large';
-  if (isWrong) log.warn({ ...fields, code, hint }, `${message}: ${error.message}`);
-  else log.debug({ ...fields, code }, message);
+  if (isWrong) log.warn({ event: 'declare_failed', peer_id: peerId, code, hint }, `${message}: ${error.message}`);
+  else log.debug({ event: 'declare_failed', peer_id: peerId, code }, message);
 }
