@@ -222,6 +222,27 @@ export function streamCases(name: string, test: Test): void {
       await net.fails(bad.receive(), 'stream_closed');
     });
 
+    test('whose handler is done do not wait for ever for the other side to be', async (net) => {
+      const [a, b] = await pair(net, async () => {}, HASTY);
+      const open = await Promise.all([1, 2].map(() => a.transport.open(b.peerId, HASTY)));
+      for (const stream of open) {
+        assert.equal(await stream.receive(), undefined);
+        // Nobody reads this; nobody has to wait for that either.
+        for (let n = 0; n < 20; n++) await stream.send(new Uint8Array(32 * 1024)).catch(() => {});
+      }
+      let again: FrameStream | null = null;
+      const deadline = PATIENCE_MS / 50;
+      for (let n = 0; n < deadline && !again; n++) {
+        await net.sleep(50);
+        const stream = await a.transport.open(b.peerId, HASTY);
+        again = await stream.receive().then(
+          () => stream,
+          () => null,
+        );
+      }
+      assert.ok(again, 'the places are free again');
+    });
+
     test('are as many as the protocol allows a peer, and others have their own', async (net) => {
       const running: { stream: FrameStream; done: () => void }[] = [];
       const hold = (stream: FrameStream): Promise<void> => new Promise((done) => running.push({ stream, done }));

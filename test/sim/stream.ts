@@ -36,6 +36,7 @@ export class SimStream implements FrameStream {
   #isClosedThere = false;
   #failure: MeshError | null = null;
   #isOver = false;
+  #isDiscarding = false;
 
   constructor(components: {
     peerId: string;
@@ -100,6 +101,14 @@ export class SimStream implements FrameStream {
     this.#fail(streamClosed(reason.message, { cause: reason }), true);
   }
 
+  /** Nobody reads any more: what still arrives is dropped, so that the other side can finish. */
+  discard(): void {
+    this.#isDiscarding = true;
+    const bytes = this.unreadBytes;
+    this.#unread.length = 0;
+    if (bytes > 0) this.#transmit({ type: 'credit', bytes });
+  }
+
   /** What the other end said. */
   take(message: StreamMessage): void {
     if (this.#failure) return;
@@ -125,6 +134,10 @@ export class SimStream implements FrameStream {
     // The real one refuses by the length prefix, before a byte of the frame has arrived.
     if (frame.length > this.#terms.maxFrame) {
       this.#fail(frameTooLarge(frame.length, this.#terms.maxFrame), true);
+      return;
+    }
+    if (this.#isDiscarding) {
+      this.#transmit({ type: 'credit', bytes: frame.length });
       return;
     }
     const reader = this.#readers.shift();

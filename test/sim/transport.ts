@@ -12,6 +12,7 @@ import type {
 import { SimConnectionEnd } from './connection.ts';
 import { SimGossip } from './gossip.ts';
 import type { SimNetwork } from './network.ts';
+import type { SimStream } from './stream.ts';
 import type { SimWorld } from './world.ts';
 
 export interface SimTransportInit {
@@ -27,7 +28,7 @@ export interface SimTransportInit {
 export interface Served {
   readonly protocol: Protocol;
   /** A place for one more stream of a peer; null when it is not admitted or has enough. */
-  enter(peerId: string): { leave(): void; run(stream: FrameStream): void } | null;
+  enter(peerId: string): { leave(): void; run(stream: SimStream): void } | null;
   /** Resets the streams of a peer that is not admitted any more. */
   recheck(peerId: string): void;
 }
@@ -114,6 +115,8 @@ export class SimTransport implements Transport {
         open.set(peerId, count + 1);
         // A place is free again once the handler is done and the stream has ended.
         let holders = 2;
+        let isOver = false;
+        let linger: unknown = null;
         const leave = (): void => {
           if (--holders > 0) return;
           const left = open.get(peerId)! - 1;
@@ -121,7 +124,11 @@ export class SimTransport implements Transport {
           else open.set(peerId, left);
         };
         return {
-          leave,
+          leave: () => {
+            isOver = true;
+            this.world.clearTimeout(linger);
+            leave();
+          },
           run: (stream) => {
             streams.add(stream);
             void handler(stream)
@@ -130,6 +137,10 @@ export class SimTransport implements Transport {
               .finally(() => {
                 streams.delete(stream);
                 leave();
+                stream.discard();
+                // The other side has as long to close its direction as it has for anything else.
+                if (!isOver)
+                  linger = this.world.setTimeout(() => stream.abort(new Error('not closed')), protocol.idleMs);
               });
           },
         };

@@ -109,7 +109,7 @@ interface Debounced {
 }
 
 /** What is used of the answer of identify (libp2p spec, identify). */
-interface Identified {
+export interface Identified {
   agentVersion?: string;
   protocolVersion?: string;
   listenAddrs: Uint8Array[];
@@ -127,12 +127,12 @@ function boundedIdentify(): (components: IdentifyComponents) => Identify {
     const service = create(components) as Identify & { _identify?(...args: unknown[]): Promise<Identified> };
     const ask = service._identify?.bind(service);
     if (!ask) throw new Error('this release of @libp2p/identify has no answer to put a bound on');
-    service._identify = async (...args) => cut(await ask(...args));
+    service._identify = async (...args) => cutIdentified(await ask(...args));
     return service;
   };
 }
 
-function cut(answer: Identified): Identified {
+export function cutIdentified(answer: Identified): Identified {
   const { signedPeerRecord, ...rest } = answer;
   return {
     ...rest,
