@@ -46,11 +46,12 @@ function nodesOf(text: string | undefined): readonly [number, number] {
 }
 
 function line(report: ScenarioReport, ms: number): string {
-  const { seed, nodes, orgs, events, convergedMs, writes, faults, checked, compared, hash } = report;
+  const { seed, nodes, orgs, events, convergedMs, writes, faults, lie, checked, compared, hash } = report;
   const wrong = Object.entries(faults)
     .map(([kind, count]) => `${kind} ${count}`)
     .join(', ');
-  const what = `${nodes} daemons of ${orgs} organisations, ${writes} writes, ${wrong || 'no faults'}`;
+  const liar = lie === undefined ? '' : ` (one will ${lie})`;
+  const what = `${nodes} daemons${liar} of ${orgs} organisations, ${writes} writes, ${wrong || 'no faults'}`;
   const found = `converged in ${(convergedMs / 1000).toFixed(1)} s, ${checked} arrivals and ${compared} views checked`;
   return `seed ${seed}: ${what}; ${found}; ${events} events, trace ${hash.slice(0, 16)}, ${ms.toFixed(0)} ms`;
 }

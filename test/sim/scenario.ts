@@ -1,4 +1,5 @@
 import type { Random } from '../support/random.ts';
+import { LIARS, type Lie } from './byzantine.ts';
 import { CALM, Chaos, type ChaosRates, drawPath, drawRates, drawTerms } from './chaos.ts';
 import { Cluster, type ClusterPlan, type DaemonPlan, type PairPlan } from './cluster.ts';
 import { Convergence } from './convergence.ts';
@@ -37,6 +38,8 @@ export interface ScenarioReport {
   readonly convergedMs: number;
   readonly writes: number;
   readonly faults: Readonly<Record<string, number>>;
+  /** What one of them did that no honest daemon does. */
+  readonly lie: string | undefined;
   /** Statements looked at by the oracle, views rebuilt, keys compared between daemons. */
   readonly checked: number;
   readonly rebuilt: number;
@@ -73,6 +76,13 @@ export function drawPlan(random: Random, [least, most]: readonly [number, number
     for (let at = 0; at < size; at++) {
       daemons.push({ name: `n${String(daemons.length).padStart(2, '0')}`, org: `org${org}.example` });
     }
+  }
+  // Sometimes one of them lies: the only daemon of its organisation, so that nobody believes it as a sibling.
+  const alone = daemons.filter(({ org }) => daemons.filter((one) => one.org === org).length === 1);
+  if (alone.length > 0 && daemons.length > 3 && random.next() < 0.3) {
+    const lie = random.pick(Object.keys(LIARS) as Lie[]);
+    const at = daemons.indexOf(random.pick(alone));
+    daemons[at] = { ...daemons[at]!, tamper: LIARS[lie], lies: lie };
   }
   const pairs: PairPlan[] = [];
   const pair = (a: DaemonPlan, b: DaemonPlan): void => {
@@ -142,6 +152,7 @@ export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
       convergedMs,
       writes: [...workload.done.values()].reduce((sum, one) => sum + one, 0),
       faults: Object.fromEntries(chaos.done),
+      lie: plan.daemons.find(({ lies }) => lies !== undefined)?.lies,
       checked: safety.checked,
       rebuilt: safety.rebuilt,
       compared,
