@@ -4,6 +4,7 @@ import type { FactBody, FactExt, FactStatement } from '../../src/facts/statement
 import { peerIdFromPublicKey, publicKeyFromPeerId, rawPublicKey } from '../../src/identity/index.ts';
 import { MeshEvents } from '../../src/mesh/events.ts';
 import { MeshDaemon, type MeshDaemonInit } from '../../src/mesh/mesh.ts';
+import type { MeshMetrics } from '../../src/mesh/metrics.ts';
 import { OwnManifest } from '../../src/mesh/own-manifest.ts';
 import { Peering } from '../../src/mesh/peering.ts';
 import { Registrar } from '../../src/mesh/registrar.ts';
@@ -28,6 +29,7 @@ export interface MeshNodeInit {
   readonly org: string;
   readonly node?: Partial<NodeInit>;
   readonly mesh?: MeshDaemonInit;
+  readonly metrics?: MeshMetrics;
   /** Of an earlier run. */
   readonly store?: Store;
 }
@@ -101,7 +103,7 @@ export class MeshNode {
     );
     this.peering = new Peering({ transport, registrar, peers, manifests, world, events, log });
     this.mesh = new MeshDaemon(
-      { transport, node, peering: this.peering, world, events, metrics: null, log },
+      { transport, node, peering: this.peering, world, events, metrics: init.metrics ?? null, log },
       { cpu: () => 0, ...init.mesh },
     );
   }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { Registry } from 'prom-client';
+import { createMeshMetrics, observeMesh } from '../../../src/mesh/metrics.ts';
 import { SYSTEM } from '../../../src/policy/principal.ts';
 import { type MeshNode, SEED, TestMesh } from '../../support/mesh-node.ts';
 
@@ -128,6 +130,39 @@ describe(`mesh: daemons that exchange statements (seed ${SEED})`, () => {
     assert.equal(acme.mesh.lastSync(bolt.peerId)!.result, 'converged');
     await mesh.simulation.run(bolt.mesh.sync(acme.peerId));
     assert.ok(bolt.events.some(({ type }) => type === 'sync.finished'));
+  });
+
+  it('count what they do', async () => {
+    const registry = new Registry();
+    const acme = await mesh.start('acme');
+    const bolt = await mesh.start('bolt', { metrics: createMeshMetrics(registry) });
+    observeMesh(registry, bolt.mesh);
+    const before = await acme.assert('before', { scope: 'public' });
+    await mesh.connect(acme, bolt);
+    await mesh.spread([before], 5000);
+    await acme.assert('gossiped', { scope: 'public' });
+    await acme.assert('pushed', { scope: 'company' });
+    await bolt.assert('told', { scope: 'company' });
+    await bolt.assert('published', { scope: 'public' });
+    await mesh.run(1000);
+    const value = async (name: string, labels: Record<string, string> = {}): Promise<number> => {
+      const { values } = await registry.getSingleMetric(name)!.get();
+      const fits = (one: Partial<Record<string, string | number>>): boolean =>
+        Object.entries(labels).every(([label, wanted]) => one[label] === wanted);
+      return values.filter((one) => fits(one.labels)).reduce((sum, one) => sum + one.value, 0);
+    };
+    assert.equal(await value('stigmesh_mesh_statements_received_total', { kind: 'gossip', outcome: 'accepted' }), 1);
+    assert.equal(await value('stigmesh_mesh_statements_received_total', { kind: 'push', outcome: 'accepted' }), 1);
+    assert.ok((await value('stigmesh_mesh_statements_received_total', { kind: 'sync' })) >= 1);
+    assert.equal(await value('stigmesh_mesh_gossip_messages_total', { outcome: 'accept' }), 1);
+    assert.equal(await value('stigmesh_mesh_gossip_published_total'), 1);
+    assert.equal(await value('stigmesh_mesh_pushed_total'), 1);
+    assert.ok((await value('stigmesh_mesh_syncs_total', { reason: 'converged' })) >= 1);
+    assert.equal(await value('stigmesh_mesh_active_peers'), 1);
+    assert.equal(await value('stigmesh_mesh_indexed'), 1);
+    assert.ok((await value('stigmesh_mesh_sets')) >= 4);
+    assert.equal(await value('stigmesh_mesh_queue_length', { of: 'sync_sessions' }), 0);
+    assert.equal(await value('stigmesh_mesh_lag_statements', { kind: 'in' }), 0);
   });
 
   it('end all that is under way when they stop', async () => {

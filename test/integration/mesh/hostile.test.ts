@@ -274,6 +274,31 @@ describe(`mesh: what hostile peers send (seed ${SEED})`, () => {
     });
   }
 
+  it('tries a peer that resets every reconciliation less and less often', async () => {
+    await begin();
+    const times: number[] = [];
+    await rogue.transport.handle(
+      SYNC,
+      async (stream) => {
+        times.push(mesh.simulation.now);
+        stream.abort(new Error('no'));
+      },
+      () => true,
+    );
+    const open = rogue.transport.open.bind(rogue.transport);
+    rogue.transport.open = (peerId, protocol) =>
+      protocol === SYNC ? Promise.reject(new Error('it opens none either')) : open(peerId, protocol);
+    // Something that only reconciliation could bring, so that there is a reason all the time.
+    mesh.network.setAllPaths({ gossipLoss: 1 });
+    await acme.assert('lost', { scope: 'public' });
+    await mesh.run(30 * 60_000);
+    assert.ok(times.length >= 4 && times.length < 20, `${times.length} times in half an hour`);
+    const pauses = times.slice(1).map((at, n) => at - times[n]!);
+    assert.ok(pauses.at(-1)! > 2 * pauses[0]!, pauses.join());
+    assert.ok(acme.events.filter(({ type }) => type === 'sync.failed').length >= 4);
+    assert.ok((await audited('sync_failed')).length < times.length, 'and audited even less often');
+  });
+
   it('compares heads no more often than it has to', async () => {
     await begin();
     const stream = await mesh.simulation.run(rogue.transport.open(acme.peerId, PUSH));
