@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { sha256, signedMessage } from '../../src/facts/index.ts';
 import { publicKeyFromPeerId, publicKeyObject } from '../../src/identity/index.ts';
 import { decodeLogRecord } from '../../src/node/records.ts';
@@ -21,6 +22,7 @@ export interface Held {
 
 /** Parsed once for all daemons: the same bytes say the same everywhere. */
 const parsed = new Map<string, { readonly said: Said; readonly set: string | null }>();
+const keyObjects = new Map<string, KeyObject>();
 const MAX_PARSED = 20_000;
 
 /** Reads what a daemon's disk gained since the last look, beside the daemon. */
@@ -49,8 +51,7 @@ export class LogWatch {
         const { bytes, sig, receivedFrom } = decodeLogRecord(record, digest);
         const id = digest.toString('hex');
         const held: Held = { id, ...parse(id, bytes), receivedFrom, seq: keys.sequenceOf(key) };
-        const origin = publicKeyObject(publicKeyFromPeerId(held.said.origin));
-        if (!digest.equals(sha256(bytes)) || !isSigned(signedMessage(digest), origin, sig)) {
+        if (!digest.equals(sha256(bytes)) || !isSigned(signedMessage(digest), keyOf(held.said.origin), sig)) {
           throw new Error(`${this.daemon.name} holds a statement that ${held.said.origin} did not sign`);
         }
         this.held.set(id, held);
@@ -61,6 +62,15 @@ export class LogWatch {
     });
     return fresh;
   }
+}
+
+function keyOf(peerId: string): KeyObject {
+  const known = keyObjects.get(peerId);
+  if (known) return known;
+  const key = publicKeyObject(publicKeyFromPeerId(peerId));
+  if (keyObjects.size >= MAX_PARSED) keyObjects.clear();
+  keyObjects.set(peerId, key);
+  return key;
 }
 
 function parse(id: string, bytes: Uint8Array): { readonly said: Said; readonly set: string | null } {

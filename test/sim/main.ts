@@ -8,7 +8,7 @@ const USAGE = `npm run sim -- [options]
   --from S       the first seed of them (1)
   --minutes M    runs until so much time has passed, whatever --seeds says
   --nodes A-B    daemons of each run, fewest and most (3-8)
-  --seconds S    virtual seconds of writes and faults of each run (40)
+  --seconds S    virtual seconds of writes and faults of each run (30)
   --writes R     writes a second, a daemon (0.25)
   --trace        prints every event of the run; with --seed
   --twice        makes every run twice and compares the hashes of their traces

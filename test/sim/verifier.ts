@@ -18,6 +18,7 @@ const MAX_REMEMBERED = 50_000;
 let users = 0;
 let original: Verify | undefined;
 const remembered = new Map<string, boolean>();
+const exported = new WeakMap<KeyObject, Buffer>();
 
 /**
  * Has every signature checked at once instead of in the thread pool, whose jobs end in any order, for as long as a
@@ -58,8 +59,12 @@ function install(verify: Verify): void {
 }
 
 function check(real: Verify, message: Uint8Array, key: KeyObject, sig: Uint8Array): boolean {
-  const x = key.export({ format: 'jwk' }).x!;
-  const name = hash('sha256', Buffer.concat([Buffer.from(x), sig, message]), 'base64');
+  let x = exported.get(key);
+  if (!x) {
+    x = Buffer.from(key.export({ format: 'jwk' }).x!);
+    exported.set(key, x);
+  }
+  const name = hash('sha256', Buffer.concat([x, sig, message]), 'base64');
   const known = remembered.get(name);
   if (known !== undefined) return known;
   const ok = real(null, message, key, sig) === true;

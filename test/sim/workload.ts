@@ -1,4 +1,4 @@
-import { FactError } from '../../src/facts/index.ts';
+import { FactError, hlcWall } from '../../src/facts/index.ts';
 import { NodeError } from '../../src/node/errors.ts';
 import type { AssertInput } from '../../src/node/types.ts';
 import { ANONYMOUS } from '../../src/policy/principal.ts';
@@ -13,6 +13,9 @@ const VALUES = 3;
 /** Several namespaces, the empty one among them; `memory:likes` takes many values. */
 export const RELATIONS = ['memory:role', 'memory:likes', 'roadmap:goal', 'topic:owner', 'note'] as const;
 export const NAMESPACES = ['memory', 'roadmap', 'topic', ''] as const;
+
+/** Longest life of what expires, seconds. */
+const LIFE_S = 20;
 
 /** Gardens every daemon has, by slug: what they hold is of this scope, and goes no further than the organisation. */
 const GARDENS = { herbs: 'company', roses: 'public' } as const;
@@ -35,6 +38,15 @@ export class Workload {
     this.#cluster = cluster;
     this.#safety = safety;
     this.#random = cluster.simulation.random('workload');
+  }
+
+  /** When everything has expired by then that ever will (virtual ms). */
+  expiredBy(): number {
+    let last = 0;
+    for (const daemon of this.#cluster.honest) {
+      for (const { said } of this.#safety.held(daemon).values()) last = Math.max(last, hlcWall(said.hlc));
+    }
+    return last + LIFE_S * 1000 + 2_000;
   }
 
   async start(): Promise<void> {
@@ -96,7 +108,7 @@ const WRITES = {
     return [(await daemon.node.facts.assert(ANONYMOUS, { ...fact(daemon, random), entity })).fact.id];
   },
   async expiring({ daemon, random, now }) {
-    const valid_until = new Date(now + 1000 * (1 + random.below(60))).toISOString();
+    const valid_until = new Date(now + 1000 * (1 + random.below(LIFE_S))).toISOString();
     return [(await daemon.node.facts.assert(ANONYMOUS, { ...fact(daemon, random), valid_until })).fact.id];
   },
   async retract({ daemon, random }) {
@@ -121,7 +133,7 @@ const WRITES = {
     const target = facts[random.below(facts.length)];
     if (!target) return [];
     const about = { entity: `fact:${target.id}`, relation: 'stigmem:ttl', scope: 'team' } as const;
-    const input = { ...fact(daemon, random), ...about, value: { type: 'number', v: random.below(40) } };
+    const input = { ...fact(daemon, random), ...about, value: { type: 'number', v: random.below(LIFE_S) } };
     return [(await daemon.node.facts.assert(ANONYMOUS, input)).fact.id];
   },
   async resolve({ daemon, random }) {
