@@ -60,6 +60,8 @@ export const PUSH_REOPEN_MAX_MS = 60_000;
 
 /** Gossip messages under examination at a time; what comes beyond is left to reconciliation. */
 export const MAX_GOSSIP_CHECKS = 64;
+/** Of them messages that one peer sent: it may have us wait for a manifest that it never gives. */
+export const MAX_GOSSIP_CHECKS_OF_PEER = 16;
 /** Time one message may take to be examined, ms: the topic forgets it after a few seconds. */
 export const GOSSIP_CHECK_MS = 2_000;
 /** Digests of statements heard by gossip. */
@@ -114,6 +116,11 @@ export const REFUSED_FINAL_MS = 24 * 60 * 60_000;
 /** Pause after a session that failed, ms: the first, and the longest. */
 export const SYNC_BACKOFF_MS = 5_000;
 export const SYNC_BACKOFF_MAX_MS = 10 * 60_000;
+/**
+ * Pause after a session that exchanged all but what one side refuses, ms: that may stay so, by the doing of a third party,
+ * and what is lost on other ways must not wait for long.
+ */
+export const SYNC_REFUSED_MS = 30_000;
 /** Pause before a session that reached a limit is continued, ms: others get their turn. */
 export const SYNC_CONTINUE_MS = 200;
 /** Time in which a session of the peer that crossed with ours arrives, ms. */

@@ -1,7 +1,7 @@
 import { type Digest, sha256 } from '../facts/index.ts';
 import type { InboundOutcome, WireStatement } from '../node/federation.ts';
 import { decodeBlock } from './block.ts';
-import { GOSSIP_CHECK_MS, MAX_GOSSIP_CHECKS, MAX_GOSSIP_SEEN } from './data-limits.ts';
+import { GOSSIP_CHECK_MS, MAX_GOSSIP_CHECKS, MAX_GOSSIP_CHECKS_OF_PEER, MAX_GOSSIP_SEEN } from './data-limits.ts';
 import { malformedFrame } from './errors.ts';
 import { isReachedByGossip } from './gossip-reach.ts';
 import type { InboundGate } from './inbound-gate.ts';
@@ -31,6 +31,8 @@ export class GossipIntake {
   /** Statements that were heard by gossip: whoever else hears the topic knows them. */
   readonly #seen = new RecentDigests(MAX_GOSSIP_SEEN);
   #checks = 0;
+  /** Of them by peer: what one has us wait for must not keep the others from being heard. */
+  readonly #checksOf = new Map<string, number>();
 
   constructor(components: GossipIntakeComponents) {
     this.#components = components;
@@ -78,8 +80,10 @@ export class GossipIntake {
       scores.refuse(from, 'over_quota');
       return ['ignore', 'over_quota'];
     }
-    if (this.#checks >= MAX_GOSSIP_CHECKS) return ['ignore', 'busy'];
+    const ofPeer = this.#checksOf.get(from) ?? 0;
+    if (this.#checks >= MAX_GOSSIP_CHECKS || ofPeer >= MAX_GOSSIP_CHECKS_OF_PEER) return ['ignore', 'busy'];
     this.#checks += 1;
+    this.#checksOf.set(from, ofPeer + 1);
     const limit = new AbortController();
     const timer = this.#components.world.setTimeout(() => limit.abort(), GOSSIP_CHECK_MS);
     try {
@@ -90,6 +94,9 @@ export class GossipIntake {
     } finally {
       this.#components.world.clearTimeout(timer);
       this.#checks -= 1;
+      const left = this.#checksOf.get(from)! - 1;
+      if (left === 0) this.#checksOf.delete(from);
+      else this.#checksOf.set(from, left);
     }
   }
 
@@ -111,9 +118,10 @@ export class GossipIntake {
     const outcomes = await intake.admit(from, 'gossip', unknown, signal);
     const forged = outcomes.find((outcome) => isHeldAgainst(outcome, peering.isSettling(from)));
     if (forged) return ['reject', forged.status === 'refused' ? forged.code : ''];
-    if (outcomes.some(({ status }) => status === 'accepted')) return ['accept', 'accepted'];
+    // Others may judge what we refuse more severely, and would hold it against us, who passed it on.
     const refused = outcomes.find((outcome) => outcome.status === 'refused');
-    return ['ignore', refused?.status === 'refused' ? refused.code : 'duplicate'];
+    if (refused) return ['ignore', refused.status === 'refused' ? refused.code : ''];
+    return outcomes.some(({ status }) => status === 'accepted') ? ['accept', 'accepted'] : ['ignore', 'duplicate'];
   }
 }
 

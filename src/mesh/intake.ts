@@ -14,7 +14,7 @@ import {
   MAX_UNANSWERED_ORGS,
 } from './data-limits.ts';
 import { RecentDigests } from './recent-digests.ts';
-import type { Scores } from './scores.ts';
+import { isRelayed, type Scores } from './scores.ts';
 import { delay } from './timers.ts';
 import type { PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
@@ -83,13 +83,13 @@ export class Intake {
   ): Promise<InboundOutcome[]> {
     const outcomes = await this.#admit(peerId, via, statements, signal);
     await this.#learnAndRetry(peerId, via, statements, outcomes, signal);
-    this.#settle(peerId, via, outcomes);
+    this.#settle(peerId, via, statements, outcomes);
     return outcomes;
   }
 
   /** Admits the manifest that a peer gave when it was asked for one. @throws as {@link admit} */
   async admitManifest(peerId: string, statement: WireStatement, signal?: AbortSignal): Promise<void> {
-    this.#settle(peerId, 'fetch', await this.#admit(peerId, 'fetch', [statement], signal));
+    this.#settle(peerId, 'fetch', [statement], await this.#admit(peerId, 'fetch', [statement], signal));
   }
 
   /** Tries those again whose manifest was missing, once the peer gave it. */
@@ -103,7 +103,7 @@ export class Intake {
     const orgs = new Map<string, number[]>();
     for (const [at, outcome] of outcomes.entries()) {
       if (outcome.status !== 'refused' || outcome.code !== 'unknown_org') continue;
-      const org = orgOf(statements[at]!);
+      const org = envelopeOf(statements[at]!).org;
       orgs.set(org, [...(orgs.get(org) ?? []), at]);
     }
     for (const [org, places] of [...orgs].slice(0, MAX_ORGS_ASKED)) {
@@ -165,17 +165,24 @@ export class Intake {
     }
   }
 
-  #settle(peerId: string, via: Via, outcomes: readonly InboundOutcome[]): void {
+  #settle(peerId: string, via: Via, statements: readonly WireStatement[], outcomes: readonly InboundOutcome[]): void {
     const { scores, peering, onOutcomes } = this.#components;
     onOutcomes(peerId, via, outcomes);
-    const codes = new Map<string, number>();
-    for (const outcome of outcomes) {
-      if (outcome.status === 'refused') codes.set(outcome.code, (codes.get(outcome.code) ?? 0) + 1);
-    }
-    for (const [code, count] of codes) {
+    const peerOrg = peering.pairing(peerId)?.peerOrg;
+    const codes = new Map<string, { blamed: number; blameless: number }>();
+    for (const [at, outcome] of outcomes.entries()) {
+      if (outcome.status !== 'refused') continue;
+      const { code } = outcome;
+      const counts = codes.get(code) ?? { blamed: 0, blameless: 0 };
+      codes.set(code, counts);
+      if (isRelayed(code) && !isSaidBy(statements[at]!, peerId, peerOrg)) counts.blameless += 1;
       // On its way while the terms changed: no offence.
-      const blameless = code === 'scope_violation' && peering.isSettling(peerId);
-      scores.refuse(peerId, code, count, blameless);
+      else if (code === 'scope_violation' && peering.isSettling(peerId)) counts.blameless += 1;
+      else counts.blamed += 1;
+    }
+    for (const [code, { blamed, blameless }] of codes) {
+      if (blamed > 0) scores.refuse(peerId, code, blamed);
+      if (blameless > 0) scores.refuse(peerId, code, blameless, true);
     }
   }
 
@@ -195,8 +202,14 @@ export class Intake {
   }
 }
 
+/** Whether a peer says something in its own name, or in that of its organisation. */
+function isSaidBy(statement: WireStatement, peerId: string, peerOrg: string | undefined): boolean {
+  const { org, origin } = envelopeOf(statement);
+  return origin === peerId || org === peerOrg;
+}
+
 /** Only of statements whose form was checked already. */
-function orgOf({ bytes }: WireStatement): string {
+function envelopeOf({ bytes }: WireStatement): { readonly org: string; readonly origin: string } {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
-  return (JSON.parse(text) as { org: string }).org;
+  return JSON.parse(text) as { org: string; origin: string };
 }

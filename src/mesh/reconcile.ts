@@ -12,6 +12,7 @@ import {
   SYNC_BACKOFF_MAX_MS,
   SYNC_BACKOFF_MS,
   SYNC_CONTINUE_MS,
+  SYNC_REFUSED_MS,
 } from './data-limits.ts';
 import { MeshError } from './errors.ts';
 import { RecentDigests } from './recent-digests.ts';
@@ -293,6 +294,11 @@ export class Reconciler {
   /** What the end of a session means for the next one. */
   #settle(peer: Peer, { outcome, reason }: SyncResult): void {
     const { world } = this.#components;
+    if (outcome === 'failed' && reason === 'refused') {
+      peer.failures = 0;
+      peer.notBefore = this.#elapsed() + jittered(world, SYNC_REFUSED_MS);
+      return;
+    }
     if (outcome === 'failed') {
       this.#backOff(peer);
       return;

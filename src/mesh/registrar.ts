@@ -224,7 +224,8 @@ export class Registrar {
   async #pin({ peerId, manifest }: Introduced, record: PeerRecord): Promise<OrgManifest> {
     const { manifests } = this.#components;
     assertSameOrg(manifest, record);
-    if (manifests.known(manifest.authority) === undefined) assertSameKey(manifest, record);
+    const { standing = 'seen' } = manifests.known(manifest.authority) ?? {};
+    if (standing === 'seen') assertSameKey(manifest, record);
     const known = await manifests.accept(SYSTEM, manifest, { pin: true, from: peerId });
     // What it shows may be older than what we know, as long as it is of one chain.
     assertSameKey(known.manifest as OrgManifest, record);
@@ -238,7 +239,8 @@ export class Registrar {
    */
   #assertConsistent(manifest: OrgManifest): void {
     const known = this.#components.manifests.known(manifest.authority);
-    if (known !== undefined) succeeds(known.manifest as OrgManifest, manifest);
+    // One that was only seen on the way is hearsay: anybody can make one in any name.
+    if (known !== undefined && known.standing !== 'seen') succeeds(known.manifest as OrgManifest, manifest);
   }
 
   /**

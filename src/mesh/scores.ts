@@ -41,6 +41,11 @@ const PENALTIES: ReadonlyMap<string, number> = new Map([
   ['hlc_ahead', 1],
   ['over_quota', 0.05],
 ]);
+/**
+ * What depends on whose manifest, clock or room is newer or larger: an honest relay passes it on. So it costs only whoever
+ * says it in its own name; otherwise an organisation that tells each of us something else would have us ban each other.
+ */
+const RELAYED: ReadonlySet<string> = new Set(['not_owner', 'too_many_namespaces', 'key_revoked', 'hlc_ahead']);
 /** Codes of the facts room that are not named above: all of them are about form. */
 const FORM = /^(?:invalid_|text_too_large)/;
 
@@ -153,6 +158,11 @@ export class Scores {
 /** Whether only a peer that looks at nothing, or means harm, passes on what is refused with this code. */
 export function isForgery(code: string): boolean {
   return penaltyOf(code) >= FORGERY;
+}
+
+/** Whether an honest peer may have passed on what is refused with this code. */
+export function isRelayed(code: string): boolean {
+  return RELAYED.has(code);
 }
 
 export function penaltyOf(code: string): number {

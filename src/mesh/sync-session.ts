@@ -1,9 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { sha256 } from '../facts/index.ts';
+import type { NodeSet } from '../node/federation.ts';
 import type { SetCommit, SetsService } from '../node/mesh-services.ts';
 import { isShared } from '../policy/sharing.ts';
 import {
   MAX_FRAME_BYTES,
+  MAX_SESSION_SETS,
   SetIndex,
   type SignedBytes,
   SYNC_PROTOCOL,
@@ -71,7 +73,7 @@ export async function driveSession(
   const session = new SyncSession({
     role: init.role,
     nonce: world.randomBytes(16),
-    sets: pairing ? sets.list(pairing).flatMap(({ set, index }) => (notShared.has(set.name) ? [] : [index])) : [],
+    sets: pairing ? indexesOf(sets.list(pairing), notShared) : [],
     accept: (name) => {
       const set = parseSetName(name);
       const terms = peering.pairing(peerId);
@@ -152,6 +154,12 @@ async function drive(
       if (delivery) session.delivered(delivery);
     }
   }
+}
+
+/** No more than a session covers: both sides leave out the same, the last by name. */
+function indexesOf(sets: readonly NodeSet<SetIndex>[], notShared: ReadonlySet<string>): SetIndex[] {
+  const shared = sets.flatMap(({ set, index }) => (notShared.has(set.name) ? [] : [index]));
+  return shared.slice(0, MAX_SESSION_SETS);
 }
 
 function lost(session: SyncSession, error: unknown): undefined {

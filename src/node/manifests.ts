@@ -280,7 +280,11 @@ export class Manifests implements ManifestService {
       try {
         takesOver = follows(old.manifest, manifest);
       } catch (error) {
-        if (!replace) throw error;
+        // One that was only seen on the way is hearsay: it keeps nobody from whom our operator pairs with.
+        const isHearsay =
+          pin && old.standing === 'seen' && error instanceof NodeError && error.code === 'rotation_unproven';
+        if (!replace && !isHearsay) throw error;
+        if (isHearsay) this.mistrust(authority, error.code);
         takesOver = true;
         breaks = true;
       }

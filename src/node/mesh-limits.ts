@@ -33,6 +33,8 @@ export const MAX_FORMER_NODES = 256;
 export const MAX_NAMESPACES = 1024;
 /** Sets there may be: as many as one session of reconciliation can cover. */
 export const MAX_SETS = 16_384;
+/** Of them kept free for our own organisation: what peers make up must not keep us from writing. */
+export const MIN_OWN_SETS = 4096;
 /** Of them sets of organisations in quarantine: they must not keep anybody else from having one. */
 export const MAX_QUARANTINED_SETS = 4096;
 /** Sequence rows looked at between two turns of the event loop, when the sets are loaded: about 3 ms. */

@@ -13,6 +13,7 @@ import {
   MAX_SAME_READING,
   MAX_SETS,
   MAX_SETS_SEARCHED,
+  MIN_OWN_SETS,
   SET_LOAD_SLICE,
 } from './mesh-limits.ts';
 import type { SetCommit, SetsService } from './mesh-services.ts';
@@ -197,8 +198,11 @@ export class Sets implements SetsService {
         'use one of them: a namespace is a topic that can be shared by itself, not a name for each thing',
       );
     }
+    const own = this.#byOrg.get(this.#init.org)?.sets.length ?? 0;
+    const size = this.#byName.size + fresh.length;
     const isFull =
-      this.#byName.size + fresh.length >= MAX_SETS ||
+      size >= MAX_SETS ||
+      (set.org !== this.#init.org && size - own >= MAX_SETS - MIN_OWN_SETS) ||
       (this.#components.isQuarantined(set.org) && this.#quarantinedSets() + fresh.length >= MAX_QUARANTINED_SETS);
     if (!isFull) return undefined;
     return new NodeError('too_many_sets', 'there are as many sets as there may be', 'use fewer namespaces and gardens');

@@ -10,6 +10,7 @@ import {
   MAX_SET_NAME_BYTES,
   MAX_TURN_IDS,
   MAX_TURN_RANGES,
+  MAX_VECTOR_SETS,
 } from './limits.ts';
 import { malformed, Reader, readBound, TOP, Writer } from './wire.ts';
 
@@ -181,7 +182,7 @@ function decodeBody(type: number, reader: Reader): Frame {
     case FRAME.vector:
       return {
         type: 'vector',
-        entries: list(reader, MAX_SESSION_SETS, TAG_BYTES + FINGERPRINT_BYTES + 2, vectorEntry),
+        entries: list(reader, MAX_VECTOR_SETS, TAG_BYTES + FINGERPRINT_BYTES + 2, vectorEntry),
       };
     case FRAME.ranges:
       return { type: 'ranges', sections: sections(reader) };

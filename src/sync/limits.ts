@@ -39,8 +39,11 @@ export const MAX_EXCLUDED_IDS = 65_536;
 /** Wanted statements not yet received; beyond it nothing more is wanted in this session. */
 export const MAX_OUTSTANDING_WANTS = 65_536;
 
-/** Sets one session covers: every namespace of an organisation for four audiences; a vector of them is 150 kB. */
-export const MAX_SESSION_SETS = 4096;
+/** Sets one session covers: all that a node holds (MAX_SETS), or whoever makes many up would end every session. */
+export const MAX_SESSION_SETS = 16_384;
+
+/** Sets in one frame of the vector: about 150 kB. */
+export const MAX_VECTOR_SETS = 4096;
 
 /** Longest set name in UTF-8 bytes: `garden/`, an authority, a relation namespace and a garden URI at their limits. */
 export const MAX_SET_NAME_BYTES = 2600;

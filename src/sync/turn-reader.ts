@@ -176,7 +176,11 @@ export class TurnReader {
     const index = accept(name);
     if (index === undefined) return;
     if (index.name !== name) throw new Error(`asked for the index of ${name}, got that of ${index.name}`);
-    if (sets.size >= MAX_SESSION_SETS) throw new SyncViolation('too_many_sets', 'sets of both sides');
+    if (sets.size >= MAX_SESSION_SETS) {
+      // Each side within its limit, and not both together: nobody's fault.
+      writer.truncate('truncated', false);
+      return;
+    }
     writer.addRange({ set: sets.add(index), opens: undefined });
   }
 

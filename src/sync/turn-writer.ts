@@ -13,6 +13,7 @@ import {
   MAX_PENDING_RANGES,
   MAX_TURN_IDS,
   MAX_TURN_RANGES,
+  MAX_VECTOR_SETS,
   TURN_STATEMENT_BYTES,
   WORK_PER_STEP,
 } from './limits.ts';
@@ -188,7 +189,9 @@ export class TurnWriter {
         fingerprint: index.fingerprint(),
         newest: index.newestKey()!,
       }));
-    if (entries.length > 0) this.#ready.push(encodeFrame({ type: 'vector', entries }));
+    for (let at = 0; at < entries.length; at += MAX_VECTOR_SETS) {
+      this.#ready.push(encodeFrame({ type: 'vector', entries: entries.slice(at, at + MAX_VECTOR_SETS) }));
+    }
   }
 
   /** Goes on for a few milliseconds at most. */

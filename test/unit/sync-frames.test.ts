@@ -10,6 +10,7 @@ import {
   MAX_SESSION_SETS,
   MAX_SET_NAME_BYTES,
   MAX_TURN_RANGES,
+  MAX_VECTOR_SETS,
 } from '../../src/sync/limits.ts';
 import { prefixLength, Reader, Writer } from '../../src/sync/wire.ts';
 import { BlockWriter, RangeWriter } from '../../src/sync/writers.ts';
@@ -162,6 +163,9 @@ describe('sync: frames', () => {
     assert.ok(Object.keys(SYNC_REASONS).every((reason) => reason.length <= MAX_REASON_CHARACTERS));
     const tags = Array.from({ length: MAX_SESSION_SETS + 1 }, () => 'ab'.repeat(8));
     assertRefused(encodeFrame({ type: 'ask', tags }), 'frame_malformed');
+    const entry = { tag: 'ab'.repeat(8), count: 1, fingerprint: Buffer.alloc(16), newest: new Uint32Array(10) };
+    const entries = Array.from({ length: MAX_VECTOR_SETS + 1 }, () => entry);
+    assertRefused(encodeFrame({ type: 'vector', entries }), 'frame_malformed');
   });
 
   it('write 64-bit numbers in one way', () => {

@@ -333,10 +333,16 @@ describe('sync: what a peer may not do', () => {
       'too_many_sets',
       () => {
         const peer = begun();
-        const sections = Array.from({ length: MAX_SESSION_SETS + 1 }, (_, n) => {
+        const section = (n: number) => {
           return { tag: n.toString(16).padStart(16, '0'), upper: END_KEY, ranges: [ids(FIRST_KEY)] };
-        });
-        return peer.give({ type: 'ranges', sections });
+        };
+        // More than one turn may speak of.
+        for (let from = 0; from <= MAX_SESSION_SETS; from += 6000) {
+          const count = Math.min(6000, MAX_SESSION_SETS + 1 - from);
+          const sections = Array.from({ length: count }, (_, n) => section(from + n));
+          peer.give({ type: 'ranges', sections }, peer.turn());
+        }
+        return peer;
       },
     ],
     [

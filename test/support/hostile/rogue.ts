@@ -52,6 +52,23 @@ export type Signing = {
   readonly key?: KeyObject;
 };
 
+/** An organisation that somebody made up: everything it takes to speak for it, and no daemon. */
+export interface Author {
+  readonly org: string;
+  readonly key: KeyObject;
+  readonly orgKey: KeyObject;
+  readonly peerId: string;
+  readonly manifest: OrgManifest;
+}
+
+export function inventOrg(org: string): Author {
+  const key = generateKeyPairSync('ed25519').privateKey;
+  const orgKey = generateKeyPairSync('ed25519').privateKey;
+  const peerId = peerIdOf(key);
+  const manifest = createManifest({ authority: org, peerId }, { orgKey, now: Date.now() });
+  return { org, key, orgKey, peerId, manifest };
+}
+
 /** What it does with a stream that the other side opened. */
 export type Serve = (stream: Libp2pFrameStream) => Promise<void>;
 
@@ -233,6 +250,11 @@ export class Rogue {
     return stream;
   }
 
+  /** What an invented organisation says. */
+  signAs({ org, peerId: origin, key }: Author, v: string, more: Signing = {}): WireStatement {
+    return this.sign(v, { org, origin, key, ...more });
+  }
+
   /** A statement, with a clock reading of its own. */
   sign(
     v: string,
@@ -259,18 +281,18 @@ export class Rogue {
     return { bytes, sig };
   }
 
-  /** A manifest as a statement, such as gossip carries. */
-  signManifest(manifest: OrgManifest = this.manifest): WireStatement {
+  /** A manifest as a statement, such as gossip carries; of another node where one is given. */
+  signManifest(manifest: OrgManifest = this.manifest, node: Pick<Author, 'peerId' | 'key'> = this): WireStatement {
     const now = Date.now();
     const n = this.#signed++;
     const statement: ManifestStatement = {
-      ...{ v: 1, kind: 'manifest', origin: this.peerId, org: manifest.authority, audience: 'public' },
+      ...{ v: 1, kind: 'manifest', origin: node.peerId, org: manifest.authority, audience: 'public' },
       hlc: formatHlc(now - 10_000 + Math.floor(n / 1000), n % 1000),
       timestamp: formatInstant(now),
       body: manifest as unknown as ManifestStatement['body'],
       ext: {},
     };
-    const { bytes, sig } = signStatement(encodeStatement(statement), this.key);
+    const { bytes, sig } = signStatement(encodeStatement(statement), node.key);
     return { bytes, sig };
   }
 

@@ -3,7 +3,7 @@ import { formatHlc, parseCid, sha256, statementId } from '../../../src/facts/ind
 import { NodeError } from '../../../src/node/errors.ts';
 import { verifyLog } from '../../../src/node/maintenance.ts';
 import { mend } from '../../../src/node/mend.ts';
-import { MAX_NAMESPACES, MAX_QUARANTINED_SETS, MAX_SETS } from '../../../src/node/mesh-limits.ts';
+import { MAX_NAMESPACES, MAX_QUARANTINED_SETS, MAX_SETS, MIN_OWN_SETS } from '../../../src/node/mesh-limits.ts';
 import type { SetCommit } from '../../../src/node/mesh-services.ts';
 import type { StigmeshNode } from '../../../src/node/node.ts';
 import { namedSet } from '../../../src/policy/sets.ts';
@@ -301,13 +301,19 @@ describe('sets', () => {
     assert.deepEqual(codes(await say([stranger.manifest(at(clock))])), ['too_many_sets']);
     assert.deepEqual(codes(await say([beta.fact(at(clock))])), ['accepted']);
     await node.stop();
-    const known = node.sets.size;
-    const rest = Array.from({ length: MAX_SETS - known }, (_, n) => row('big.example', n));
-    await acme.store.batch(rest, { durable: true });
+    const theirs = Array.from({ length: MAX_SETS - MIN_OWN_SETS - MAX_QUARANTINED_SETS }, (_, n) =>
+      row('big.example', n),
+    );
+    await acme.store.batch(theirs, { durable: true });
     node = await acme.reopen();
     assert.deepEqual(codes(await say([beta.fact(at(clock, 1), { relation: 'other:x' })])), ['too_many_sets']);
     assert.deepEqual(codes(await say([beta.fact(at(clock, 2))])), ['accepted']);
-    const mine = node.facts.assert(who, fact({ relation: 'new:x', scope: 'public' }));
+    await node.facts.assert(who, fact({ relation: 'free:x', scope: 'public' }));
+    await node.stop();
+    const ours = Array.from({ length: MAX_SETS - node.sets.size }, (_, n) => row('acme.example', n));
+    await acme.store.batch(ours, { durable: true });
+    node = await acme.reopen();
+    const mine = node.facts.assert(who, fact({ relation: 'free:x', scope: 'company' }));
     await assert.rejects(mine, (error) => error instanceof NodeError && error.code === 'too_many_sets');
   });
 });
