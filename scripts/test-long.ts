@@ -4,10 +4,16 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 
 /**
- * The fault tests and the fuzz test at length: what `npm test` tries a few times is tried often. Takes some fifteen
- * minutes. A variable that is set already counts, and a failure names its seed (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`).
+ * The fault tests, the fuzz test and the simulator at length: what `npm test` tries a few times is tried often. Takes some
+ * twenty minutes. A variable that is set already counts, and a failure names its seed (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`).
  */
-const LONG = { STIGMESH_KILL_ROUNDS: '300', STIGMESH_DAMAGE_POSITIONS: '3000', STIGMESH_FUZZ_REQUESTS: '100000' };
+const LONG = {
+  STIGMESH_KILL_ROUNDS: '300',
+  STIGMESH_DAMAGE_POSITIONS: '3000',
+  STIGMESH_FUZZ_REQUESTS: '100000',
+  STIGMESH_SIM_SEEDS: '1000',
+  STIGMESH_SIM_LARGE: '5',
+};
 const LONGEST_TEST_MS = 30 * 60_000;
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -20,6 +26,8 @@ const args = [
   'test/faults/**/*.test.ts',
   '--spec',
   'test/hostile/fuzz.test.ts',
+  '--spec',
+  'test/sim/seeds.test.ts',
   ...process.argv.slice(2),
 ];
 const child = spawn(process.execPath, args, { cwd: ROOT, stdio: 'inherit', env: { ...LONG, ...process.env } });

@@ -12,6 +12,8 @@ import { runScenario } from './scenario.ts';
 const SEEDS = Number(process.env.STIGMESH_SIM_SEEDS ?? 200);
 const FROM = Number(process.env.STIGMESH_SIM_FROM ?? 1);
 const AT_A_TIME = 20;
+/** Runs of twenty to fifty daemons, half a minute each: none in `npm test`. */
+const LARGE = Number(process.env.STIGMESH_SIM_LARGE ?? 0);
 
 describe('simulated meshes', function () {
   this.timeout(300_000);
@@ -28,6 +30,13 @@ describe('simulated meshes', function () {
         seen.rebuilt += rebuilt;
         for (const [kind, count] of Object.entries(faults)) seen.faults.set(kind, (seen.faults.get(kind) ?? 0) + count);
       }
+    });
+  }
+
+  for (let seed = FROM; seed < FROM + LARGE; seed++) {
+    it(`keep every promise with twenty to fifty daemons (seed ${seed})`, async () => {
+      const { checked } = await runScenario({ seed, nodes: [20, 50] });
+      assert.ok(checked > 1000);
     });
   }
 
