@@ -256,13 +256,14 @@ describe('simulated network', () => {
     const { simulation } = open(9);
     const world = simulation.world('n0');
     const order: string[] = [];
-    const { privateKey } = { privateKey: simulation.key('n0') };
-    world.setTimeout(async () => {
-      await new Promise((resolve) => sign(null, Buffer.alloc(4 << 20), privateKey, resolve));
+    const key = simulation.key('n0');
+    const work = async (): Promise<void> => {
+      await new Promise((resolve) => sign(null, Buffer.alloc(4 << 20), key, resolve));
       await new Promise((resolve) => setImmediate(resolve));
       await null;
       order.push('first');
-    }, 10);
+    };
+    world.setTimeout(() => void work(), 10);
     world.setTimeout(() => order.push('second'), 10);
     await simulation.runFor(10);
     assert.deepEqual(order, ['first', 'second']);
