@@ -1,8 +1,8 @@
-import { type Digest, decodeStatement, sha256 } from '../facts/index.ts';
+import { type Digest, sha256 } from '../facts/index.ts';
 import { NodeError } from '../node/errors.ts';
 import type { InboundOutcome, WireStatement } from '../node/federation.ts';
 import type { InboundService } from '../node/mesh-services.ts';
-import { type StatementSet, setOf } from '../policy/sets.ts';
+import type { StatementSet } from '../policy/sets.ts';
 import { isShared, type Pairing } from '../policy/sharing.ts';
 import {
   BUSY_PATIENCE_MS,
@@ -47,7 +47,10 @@ export class NotAdmitted extends Error {
  * missing, and remembering the way until the commit is announced.
  */
 export class Intake {
-  /** Statements that are held for certain, and the set of each. Whether a peer may know is {@link isHeld}. */
+  /**
+   * Statements that were committed lately, and the set of each, as the announcer notes them. Whether a peer may know is
+   * {@link isHeld}.
+   */
   readonly held = new RecentDigests<StatementSet>(MAX_RECENT_DIGESTS);
   /** The way of statements that are being admitted. */
   readonly arrivals = new RecentDigests<Via>(MAX_ARRIVALS);
@@ -135,7 +138,7 @@ export class Intake {
         try {
           const only = via === 'gossip' ? 'public' : undefined;
           const outcomes = await inbound.admit({ peerId, pairing, only }, statements);
-          this.#noteHeld(digests, statements, outcomes);
+          this.#forgetWays(digests, outcomes);
           return outcomes;
         } catch (error) {
           const isBusy = error instanceof NodeError && error.code === 'busy';
@@ -149,20 +152,9 @@ export class Intake {
     }
   }
 
-  #noteHeld(
-    digests: readonly Digest[],
-    statements: readonly WireStatement[],
-    outcomes: readonly InboundOutcome[],
-  ): void {
-    for (const [at, { status }] of outcomes.entries()) {
-      // Of an accepted one the announcer takes the arrival, and notes that it is held; a duplicate is not announced.
-      if (status === 'accepted') continue;
-      const digest = digests[at]!;
-      this.arrivals.take(digest);
-      if (status === 'refused' || this.held.has(digest)) continue;
-      const set = setOf(decodeStatement(statements[at]!.bytes).statement);
-      if (set) this.held.set(digest, set);
-    }
+  /** Of an accepted one the announcer takes the way, and notes that it is held; others are not announced. */
+  #forgetWays(digests: readonly Digest[], outcomes: readonly InboundOutcome[]): void {
+    for (const [at, { status }] of outcomes.entries()) if (status !== 'accepted') this.arrivals.take(digests[at]!);
   }
 
   #settle(peerId: string, via: Via, statements: readonly WireStatement[], outcomes: readonly InboundOutcome[]): void {
