@@ -145,9 +145,16 @@ export class Convergence {
       }
     }
     const byKey = new Map<string, Held[]>();
+    /** What was said about how long others hold, by whom it is about. */
+    const lives = new Map<string, string[]>();
     for (const held of this.#safety.held(daemon).values()) {
       if (held.said.kind !== 'fact' && held.said.kind !== 'resolution') continue;
-      if (audienceOf(held.said) === 'local' || held.said.body.relation === 'stigmem:ttl') continue;
+      if (held.said.body.relation === 'stigmem:ttl') {
+        const about = String(held.said.body.entity).replace(/^fact:/, '');
+        lives.set(about, [...(lives.get(about) ?? []), held.id]);
+        continue;
+      }
+      if (audienceOf(held.said) === 'local') continue;
       const key = keyName(held.said);
       byKey.set(key, [...(byKey.get(key) ?? []), held]);
     }
@@ -156,7 +163,11 @@ export class Convergence {
       if (!all.every(({ said }) => this.#isBelieved(daemon, said.org))) continue;
       const ids = all.map(({ id }) => id).sort();
       const shown = ids.map((id) => facts.get(statementId(Buffer.from(id, 'hex'))) ?? id);
-      const held = createHash('sha256').update(ids.join()).digest('hex').slice(0, 12);
+      const about = ids.flatMap((id) => lives.get(statementId(Buffer.from(id, 'hex'))) ?? []).sort();
+      const held = createHash('sha256')
+        .update([...ids, ...about].join())
+        .digest('hex')
+        .slice(0, 12);
       view.set(
         `${key} (${ids.length} statements, ${held})`,
         [...shown, ...(conflicts.get(key) ?? []).sort()].join('\n'),
