@@ -2,10 +2,18 @@ import { type Digest, isAuthority, sha256 } from '../facts/index.ts';
 import type { WireStatement } from '../node/federation.ts';
 import type { ManifestService, SetsService } from '../node/mesh-services.ts';
 import { namedSet, PROTOCOL_NAMESPACE } from '../policy/sets.ts';
-import { isShared } from '../policy/sharing.ts';
+import { isShared, type Pairing } from '../policy/sharing.ts';
 import { BlockBuilder, decodeBlock, encodeBlock } from './block.ts';
 import { FETCH_ANSWER_GRID_MS, FETCH_BLOCK_BYTES, FETCH_TIMEOUT_MS, MAX_FETCH_DIGESTS } from './data-limits.ts';
-import { isPeersFault, malformedFrame, protocolViolation, streamTimeout, unrequested } from './errors.ts';
+import {
+  isPeersFault,
+  type MeshError,
+  malformedFrame,
+  protocolViolation,
+  streamClosed,
+  streamTimeout,
+  unrequested,
+} from './errors.ts';
 import type { InboundGate } from './inbound-gate.ts';
 import { MAX_FRAME_BYTES } from './limits.ts';
 import { DIGEST_BYTES } from './push-frames.ts';
@@ -75,42 +83,42 @@ export class FetchServer {
   readonly serve = async (stream: FrameStream): Promise<void> => {
     try {
       const frame = await stream.receive();
-      if (frame !== undefined) await this.#answer(stream, this.#decode(stream.peerId, frame));
+      if (frame !== undefined) await this.#answer(stream, decodeFetchRequest(frame));
       await stream.close();
     } catch (error) {
+      if (isPeersFault(error)) this.#components.scores.refuse(stream.peerId, error.code);
       stream.abort(error instanceof Error ? error : new Error(String(error)));
     }
   };
 
-  #decode(peerId: string, frame: Uint8Array): FetchRequest {
-    try {
-      return decodeFetchRequest(frame);
-    } catch (error) {
-      this.#components.scores.refuse(peerId, 'malformed_frame');
-      throw error;
-    }
-  }
-
   async #answer(stream: FrameStream, request: FetchRequest): Promise<void> {
-    const { gate, world } = this.#components;
-    await gate.take(stream.peerId, request.type === 'statements' ? request.digests.length : 1, 0);
+    const { gate, peering, world } = this.#components;
+    const { peerId } = stream;
+    await gate.take(peerId, request.type === 'statements' ? request.digests.length : 1, 0);
+    const pairing = peering.pairing(peerId);
+    if (!pairing) throw inactive();
     const startedAt = world.now();
-    const found = await this.#find(stream.peerId, request);
+    const found = await this.#find(pairing, request);
     // A record that was read takes longer than one that is not there, by less than a beat.
     const beats = Math.floor((world.now() - startedAt) / FETCH_ANSWER_GRID_MS) + 1;
     await delay(world, startedAt + beats * FETCH_ANSWER_GRID_MS - world.now());
     const builder = new BlockBuilder(FETCH_BLOCK_BYTES);
+    const send = async (): Promise<void> => {
+      // What is sent counts as what is received does: 64 digests are an answer of 8 MiB.
+      await gate.take(peerId, 1, builder.bytes);
+      // A slow reader may have had its terms narrowed since.
+      if (peering.pairing(peerId) !== pairing) throw inactive();
+      await stream.send(encodeBlock(builder.take()));
+    };
     for (const statement of found) {
-      if (!builder.fits(statement)) await stream.send(encodeBlock(builder.take()));
+      if (!builder.fits(statement)) await send();
       builder.add(statement);
     }
-    await stream.send(encodeBlock(builder.take()));
+    await send();
   }
 
-  async #find(peerId: string, request: FetchRequest): Promise<WireStatement[]> {
-    const { sets, manifests, peering } = this.#components;
-    const pairing = peering.pairing(peerId);
-    if (!pairing) throw protocolViolation('not an active peer');
+  async #find(pairing: Pairing, request: FetchRequest): Promise<WireStatement[]> {
+    const { sets, manifests } = this.#components;
     if (request.type === 'statements') {
       return (await sets.read(pairing, request.digests)).filter((statement) => statement !== undefined);
     }
@@ -119,6 +127,11 @@ export class FetchServer {
     const statement = await manifests.statement(request.authority);
     return statement ? [statement] : [];
   }
+}
+
+/** The peer is not active any more, or on other terms: it may ask again. */
+function inactive(): MeshError {
+  return streamClosed('the peer is not active on these terms any more');
 }
 
 export interface FetcherComponents {

@@ -85,12 +85,13 @@ export class MeshDaemon implements SyncReport {
       onBan: (peerId, code, until) => this.#ban(peerId, code, until),
     });
     this.scores = scores;
+    const offences = { refuse: (peerId: string, code: string): void => this.offended(peerId, code) };
     this.#refusals = new RefusalReport(world, (peerId, code, count) => {
       components.events.emit({ ...this.#about(peerId), type: 'statement.refused', code, count });
     });
     const gate = new InboundGate(world, init.gate);
     this.#gate = gate;
-    this.#fetcher = new Fetcher({ transport, scores, world });
+    this.#fetcher = new Fetcher({ transport, scores: offences, world });
     const intake = new Intake({
       inbound: { admit: (from, statements) => inbound.admit(from, statements) },
       peering,
@@ -101,7 +102,8 @@ export class MeshDaemon implements SyncReport {
     });
     this.#intake = intake;
     this.#gossip = new GossipIntake({
-      ...{ intake, gate, scores, peering, world },
+      ...{ intake, gate, peering, world },
+      scores: { ...offences, score: (peerId) => scores.score(peerId) },
       onVerdict: (verdict, why) => metrics?.gossip(verdict, why),
     });
     this.#publisher = new GossipPublisher({
@@ -111,10 +113,10 @@ export class MeshDaemon implements SyncReport {
       onPublished: (statements) => metrics?.published(statements),
     });
     this.#wants = new Wants({ fetcher: this.#fetcher, intake, sets, peering, world });
-    this.#fetchServer = new FetchServer({ sets, manifests, peering, gate, scores, world });
+    this.#fetchServer = new FetchServer({ sets, manifests, peering, gate, scores: offences, world });
     this.#ledger = new SyncLedger(world, MAX_SCORED_PEERS);
     this.#reconciler = new Reconciler({
-      ...{ transport, sets, intake, gate, peering, world },
+      ...{ transport, sets, intake, gate, peering, world, scores: offences },
       cpu: init.cpu ?? (() => performance.now()),
       onFinished: (peerId, result, ms) => this.#synced(peerId, result, ms),
       onFailed: (peerId, code, ms) => this.#syncFailed(peerId, code, ms),
@@ -128,10 +130,16 @@ export class MeshDaemon implements SyncReport {
       onReconciled: () => this.#heads.soon(),
     });
     this.#receiver = new PushReceiver({
-      ...{ intake, gate, scores, peering },
+      ...{ intake, gate, scores: offences, peering },
       onHave: (peerId, digests) => this.#wants.offer(peerId, digests),
       onHeads: (peerId, heads) => this.#heads.compare(peerId, heads),
     });
+  }
+
+  /** A peer did what no honest one does, other than by what its statements say: counted, and held against it. */
+  offended(peerId: string, code: string): void {
+    this.#components.metrics?.offence(code);
+    this.scores.refuse(peerId, code);
   }
 
   /** Attaches itself to the transport, which must not have started yet. */
@@ -247,7 +255,7 @@ export class MeshDaemon implements SyncReport {
       onPushed: (statements) => metrics?.pushed(statements),
       onCompared: (_, heads, result, theirs) => this.#heads.compared(peerId, heads, result, theirs),
       onViolation: (_, error) => {
-        if (isPeersFault(error)) this.scores.refuse(peerId, error.code);
+        if (isPeersFault(error)) this.offended(peerId, error.code);
       },
     });
     this.#senders.set(peerId, { sender, done: sender.run() });
@@ -301,7 +309,10 @@ export class MeshDaemon implements SyncReport {
     const { outcome, reason = outcome, counters, peerAtFault } = result;
     this.#ledger.finished(peerId, result, ms);
     metrics?.synced(reason, ms / 1000, counters.statementsOut, counters.accepted);
-    log.debug({ event: 'sync', peer_id: peerId, reason, detail: result.detail, ms, ...counters }, 'a reconciliation ended');
+    log.debug(
+      { event: 'sync', peer_id: peerId, reason, detail: result.detail, ms, ...counters },
+      'a reconciliation ended',
+    );
     if (outcome === 'converged') this.#heads.converged(peerId);
     if (outcome !== 'failed') {
       const { statementsOut: sent, accepted: received } = counters;
@@ -310,7 +321,7 @@ export class MeshDaemon implements SyncReport {
       return;
     }
     if (peerAtFault)
-      this.scores.refuse(peerId, reason === 'diverged' || reason === 'withheld' ? 'sync_false' : 'sync_abuse');
+      this.offended(peerId, reason === 'diverged' || reason === 'withheld' ? 'sync_false' : 'sync_abuse');
     this.#tellFailure(peerId, reason, ms, result.detail);
   }
 

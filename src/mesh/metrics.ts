@@ -13,6 +13,7 @@ export interface MeshMetrics {
   pushed(statements: number): void;
   gap(): void;
   synced(outcome: string, seconds: number, sent: number, received: number): void;
+  offence(code: string): void;
   penalised(code: string): void;
 }
 
@@ -58,6 +59,11 @@ export function createMeshMetrics(registry: Registry): MeshMetrics {
     'Statements that reconciliation sent and brought (kind)',
     ['kind'],
   );
+  const offences = counter(
+    'stigmesh_mesh_offences_total',
+    'Times a peer did not keep to a protocol of the mesh, or sent more than its allowance by gossip, by code',
+    ['code'],
+  );
   const penalised = counter('stigmesh_mesh_peers_penalised_total', 'Peers that were cut off for a time, by last code', [
     'code',
   ]);
@@ -74,6 +80,7 @@ export function createMeshMetrics(registry: Registry): MeshMetrics {
       statements.inc({ kind: 'sent' }, sent);
       statements.inc({ kind: 'received' }, received);
     },
+    offence: (code) => offences.inc({ code }),
     penalised: (code) => penalised.inc({ code }),
   };
 }

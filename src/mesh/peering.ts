@@ -24,7 +24,7 @@ import {
   declare,
   type Introduced,
 } from './declare.ts';
-import { notConnected } from './errors.ts';
+import { type MeshError, notConnected } from './errors.ts';
 import type { Registrar, Telling } from './registrar.ts';
 import { Session } from './session.ts';
 import { Strangers } from './strangers.ts';
@@ -319,6 +319,9 @@ export class Peering implements PeeringView {
       else if (outcome.status === 'refused') return this.#refused(session, outcome.code);
     } catch (error) {
       complain(log, stream.peerId, error, 'a peer did not keep to the declare protocol');
+      const { code } = error as Partial<MeshError>;
+      const isOffence = code === 'frame_too_large' || code === 'malformed_frame';
+      if (isOffence) this.#emit((listener) => listener.misbehaved?.(stream.peerId, code));
       if (session.pairing) this.#cut(session, 'refused');
       throw error;
     } finally {

@@ -1,5 +1,6 @@
 import type { Digest } from '../facts/index.ts';
 import { wireSize } from './block.ts';
+import { isPeersFault } from './errors.ts';
 import type { InboundGate } from './inbound-gate.ts';
 import type { Intake } from './intake.ts';
 import {
@@ -49,10 +50,11 @@ export class PushReceiver {
       for (;;) {
         const bytes = await stream.receive();
         if (bytes === undefined) break;
-        await this.#take(stream, this.#decode(stream.peerId, bytes), stopped.signal);
+        await this.#take(stream, decodePushFrame(bytes), stopped.signal);
       }
       await stream.close();
     } catch (error) {
+      if (isPeersFault(error)) this.#components.scores.refuse(stream.peerId, error.code);
       stream.abort(error instanceof Error ? error : new Error(String(error)));
     } finally {
       this.#streams.delete(stopped);
@@ -62,15 +64,6 @@ export class PushReceiver {
   /** Ends every wait of streams that are served; the streams end with their connections. */
   stop(): void {
     for (const stopped of this.#streams) stopped.abort();
-  }
-
-  #decode(peerId: string, bytes: Uint8Array): PushFrame {
-    try {
-      return decodePushFrame(bytes);
-    } catch (error) {
-      this.#components.scores.refuse(peerId, 'malformed_frame');
-      throw error;
-    }
   }
 
   async #take(stream: FrameStream, frame: PushFrame, signal: AbortSignal): Promise<void> {

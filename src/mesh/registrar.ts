@@ -124,8 +124,9 @@ export class Registrar {
     try {
       return await this.#decide(declared, seenAt);
     } catch (error) {
-      if (error instanceof NodeError || error instanceof IdentityError) return { status: 'refused', code: error.code };
-      throw error;
+      if (!(error instanceof NodeError || error instanceof IdentityError)) throw error;
+      // Whether there is an invite, nobody learns who cannot prove it.
+      return { status: 'refused', code: error.code === 'invite_not_found' ? 'invite_refused' : error.code };
     }
   }
 

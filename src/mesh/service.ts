@@ -79,7 +79,7 @@ export class MeshService {
     const { peering } = this;
     this.data = new MeshDaemon({ transport, node, peering, world, events, metrics, log }, init.data);
     const { data } = this;
-    peering.on({ misbehaved: (of, what) => data.scores.refuse(of, what) });
+    peering.on({ misbehaved: (of, what) => data.offended(of, what) });
     ownManifest.follow(peering);
     const isSibling = (of: string): boolean => registrar.isSibling(of);
     this.supervisor = new Supervisor({ transport, peers, peering, world, resolve, log, isSibling });

@@ -14,9 +14,11 @@ import {
 } from '../sync/index.ts';
 import { wireSize } from './block.ts';
 import { MAX_BLOCK_STATEMENTS, MAX_NAMED_SETS, SYNC_DEADLINE_GRACE_MS } from './data-limits.ts';
+import { isPeersFault } from './errors.ts';
 import type { InboundGate } from './inbound-gate.ts';
 import { type Intake, NotAdmitted } from './intake.ts';
 import type { RecentDigests } from './recent-digests.ts';
+import type { Scores } from './scores.ts';
 import { parseSetName } from './set-names.ts';
 import { elapsedClock } from './timers.ts';
 import type { FrameStream, Protocol } from './transport.ts';
@@ -37,6 +39,7 @@ export interface DriveComponents {
   readonly intake: Pick<Intake, 'admit'>;
   readonly gate: Pick<InboundGate, 'take'>;
   readonly peering: Pick<PeeringView, 'pairing'>;
+  readonly scores: Pick<Scores, 'refuse'>;
   readonly world: MeshWorld;
   /** CPU milliseconds, for the budget. */
   readonly cpu: () => number;
@@ -121,7 +124,7 @@ async function drive(
   stream: FrameStream,
   now: () => number,
 ): Promise<SyncResult> {
-  const { sets, peering, cpu } = components;
+  const { sets, peering, scores, cpu } = components;
   let spent = 0;
   const measured = <T>(run: () => T): T => {
     const from = cpu();
@@ -138,7 +141,10 @@ async function drive(
     if (action.do === 'yield') await nextTurn();
     else if (action.do === 'send') await stream.send(action.frame).catch((error) => lost(session, error));
     else if (action.do === 'receive') {
-      const frame = await stream.receive().catch((error) => lost(session, error));
+      const frame = await stream.receive().catch((error) => {
+        if (isPeersFault(error)) scores.refuse(stream.peerId, error.code);
+        return lost(session, error);
+      });
       if (frame === undefined) session.close('disconnected', 'the stream ended');
       else measured(() => session.receive(frame, now()));
     } else if (action.do === 'load') {

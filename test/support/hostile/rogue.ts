@@ -26,8 +26,17 @@ import type { WireStatement } from '../../../src/node/federation.ts';
 import type { PeerTerms } from '../../../src/policy/sharing.ts';
 import { realWorld } from '../transport.ts';
 import { until } from './until.ts';
-import { peerIdOf, SHARED, type Victim } from './victim.ts';
+import { peerIdOf, SHARED } from './victim.ts';
 import { Wiretap } from './wiretap.ts';
+
+/** A daemon to attack, in this process or in one of its own. */
+export interface Target {
+  readonly name: string;
+  readonly peerId: string;
+  readonly addrs: readonly string[];
+  invite(terms?: Partial<PeerTerms>): Promise<string>;
+  isActive(peerId: string): boolean | Promise<boolean>;
+}
 
 /** Gossipsub as it is spoken here. */
 const MESHSUB = '/meshsub/1.2.0';
@@ -136,27 +145,27 @@ export class Rogue {
     return this.host.getMultiaddrs().map(String);
   }
 
-  isConnected(to: Pick<Victim, 'peerId'>): boolean {
+  isConnected(to: Pick<Target, 'peerId'>): boolean {
     return this.host.getConnections().some((one) => one.remotePeer.toString() === to.peerId && one.status === 'open');
   }
 
-  async dial(to: Victim): Promise<Connection> {
+  async dial(to: Target): Promise<Connection> {
     return this.host.dial(to.addrs.map((addr) => multiaddr(addr)));
   }
 
   /** A stream of bytes, for what is no frame. */
-  async raw(to: Victim, protocol: string): Promise<Stream> {
+  async raw(to: Target, protocol: string): Promise<Stream> {
     return (await this.dial(to)).newStream([protocol], { maxOutboundStreams: 100_000 });
   }
 
   /** A stream of frames without bounds. */
-  async open(to: Victim, { id }: Pick<Protocol, 'id'>): Promise<FrameStream> {
+  async open(to: Target, { id }: Pick<Protocol, 'id'>): Promise<FrameStream> {
     const stream = await this.raw(to, id);
     return new Libp2pFrameStream({ stream, world: realWorld }, to.peerId, { ...UNBOUNDED, id });
   }
 
   /** One request of a protocol, and every frame of the answer; how the stream ended. */
-  async ask(to: Victim, protocol: Protocol, frame: Uint8Array): Promise<{ frames: Uint8Array[]; end: string }> {
+  async ask(to: Target, protocol: Protocol, frame: Uint8Array): Promise<{ frames: Uint8Array[]; end: string }> {
     const frames: Uint8Array[] = [];
     try {
       const stream = await this.open(to, protocol);
@@ -173,7 +182,7 @@ export class Rogue {
   }
 
   /** Pushes one block after the other; resolves when each was answered. */
-  async push(to: Victim, blocks: readonly Uint8Array[]): Promise<void> {
+  async push(to: Target, blocks: readonly Uint8Array[]): Promise<void> {
     const stream = await this.open(to, PUSH);
     for (const block of blocks) {
       await stream.send(block);
@@ -183,7 +192,7 @@ export class Rogue {
   }
 
   /** Pairs properly: an invite, the declarations, and whatever `changes` makes of ours. */
-  async join(to: Victim, ours: Partial<PeerTerms> = {}, theirs: Partial<PeerTerms> = {}): Promise<void> {
+  async join(to: Target, ours: Partial<PeerTerms> = {}, theirs: Partial<PeerTerms> = {}): Promise<void> {
     const answer = await this.declare(to, { invite: await to.invite(ours), terms: { ...SHARED, ...theirs } });
     if (answer.status !== 'active') throw new Error(`${this.org} is ${JSON.stringify(answer)}`);
     await until(() => to.isActive(this.peerId), `${this.org} is active at ${to.name}`);
@@ -191,7 +200,7 @@ export class Rogue {
 
   /** Runs one declare exchange. `introduce` makes what is said, out of what is said by default. */
   async declare(
-    to: Victim,
+    to: Target,
     init: {
       readonly invite?: string;
       readonly terms?: PeerTerms;
@@ -232,7 +241,7 @@ export class Rogue {
   }
 
   /** Subscribes and stays; returns what says things on the topic. */
-  async gossip(to: Victim): Promise<(...messages: readonly Uint8Array[]) => void> {
+  async gossip(to: Target): Promise<(...messages: readonly Uint8Array[]) => void> {
     const stream = await this.raw(to, MESHSUB);
     // Whoever does not admit us resets the stream; we go on talking.
     const say = (rpc: RPC): void => {
@@ -244,7 +253,7 @@ export class Rogue {
   }
 
   /** Any packet of gossip. */
-  async rpc(to: Victim, ...rpcs: readonly RPC[]): Promise<Stream> {
+  async rpc(to: Target, ...rpcs: readonly RPC[]): Promise<Stream> {
     const stream = await this.raw(to, MESHSUB);
     for (const rpc of rpcs) if (stream.writeStatus === 'writable') stream.send(delimited(RPC.encode(rpc)));
     return stream;

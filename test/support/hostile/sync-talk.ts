@@ -4,8 +4,7 @@ import type { FrameStream } from '../../../src/mesh/transport.ts';
 import { setTag } from '../../../src/sync/fingerprint.ts';
 import { decodeFrame, encodeFrame, type Frame, type Turn } from '../../../src/sync/frames.ts';
 import { encoded } from '../sync-script.ts';
-import type { Rogue } from './rogue.ts';
-import type { Victim } from './victim.ts';
+import type { Rogue, Target } from './rogue.ts';
 
 /** A session of reconciliation that a rogue opened and speaks by hand, over the real stream. */
 export class SyncTalk {
@@ -18,7 +17,7 @@ export class SyncTalk {
   }
 
   /** Opens with a root that differs from any. @returns once the other side said hello, with its first turn */
-  static async open(rogue: Rogue, to: Victim, accepts = 2 ** 30): Promise<{ talk: SyncTalk; vector: Frame[] }> {
+  static async open(rogue: Rogue, to: Target, accepts = 2 ** 30): Promise<{ talk: SyncTalk; vector: Frame[] }> {
     const talk = new SyncTalk(await rogue.open(to, SYNC));
     await talk.stream.send(encodeFrame({ type: 'hello', nonce: talk.#nonce, root: randomBytes(16), accepts }));
     const welcome = await talk.hear();

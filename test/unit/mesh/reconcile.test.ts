@@ -43,6 +43,7 @@ function makeReconciler(self = 'm') {
     intake: { admit: async () => [] },
     gate: { take: async () => false },
     peering: { pairing: () => pairing() },
+    scores: { refuse: () => {} },
     world,
     cpu: () => 0,
     onFinished: (peerId, { outcome, reason }) => told.push(`${peerId} ${reason ?? outcome}`),
