@@ -17,6 +17,8 @@ export const GATE_BURST_BYTES = 16 * 1024 * 1024;
 
 /** Peers whose reputation and allowance are held: twice the peers that can be declared. */
 export const MAX_SCORED_PEERS = 2_048;
+/** Origins whose allowance is held: those of unknown organisations are among them. */
+export const MAX_SOURCES = 8_192;
 /** Kinds of refusal counted for one peer; what comes beyond counts as `other`. */
 export const MAX_REFUSAL_CODES = 40;
 /** Time in which half of what is held against a peer is forgotten, ms. */

@@ -15,7 +15,7 @@ import type { MeshWorld } from './world.ts';
 
 export interface GossipIntakeComponents {
   readonly intake: Pick<Intake, 'admit' | 'isHeld'>;
-  readonly gate: Pick<InboundGate, 'tryTake'>;
+  readonly gate: Pick<InboundGate, 'tryTake' | 'takesFrom'>;
   readonly scores: Pick<Scores, 'refuse' | 'score'>;
   readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
   readonly world: MeshWorld;
@@ -105,24 +105,46 @@ export class GossipIntake {
     from: string,
     signal: AbortSignal,
   ): Promise<[GossipVerdict, string]> {
-    const { intake, peering } = this.#components;
+    const { intake, peering, gate } = this.#components;
     const pairing = peering.pairing(from);
     if (!pairing) return ['ignore', 'not_admitted'];
     const unknown: WireStatement[] = [];
+    let left = 0;
     for (const statement of statements) {
       const digest = sha256(statement.bytes);
       this.#seen.set(digest, true);
-      if (!intake.isHeld(digest, pairing)) unknown.push(statement);
+      if (intake.isHeld(digest, pairing)) continue;
+      if (gate.takesFrom(originOf(statement))) unknown.push(statement);
+      else left += 1;
     }
-    if (unknown.length === 0) return ['ignore', 'duplicate'];
+    if (unknown.length === 0) return ['ignore', left > 0 ? 'over_quota' : 'duplicate'];
     const outcomes = await intake.admit(from, 'gossip', unknown, signal);
     const forged = outcomes.find((outcome) => isHeldAgainst(outcome, peering.isSettling(from)));
     if (forged) return ['reject', forged.status === 'refused' ? forged.code : ''];
     // Others may judge what we refuse more severely, and would hold it against us, who passed it on.
+    if (left > 0) return ['ignore', 'over_quota'];
     const refused = outcomes.find((outcome) => outcome.status === 'refused');
     if (refused) return ['ignore', refused.status === 'refused' ? refused.code : ''];
     return outcomes.some(({ status }) => status === 'accepted') ? ['accept', 'accepted'] : ['ignore', 'duplicate'];
   }
+}
+
+const ORIGIN = Buffer.from('"origin":"');
+const QUOTE = 0x22;
+/** Longest peer id. */
+const MAX_ORIGIN = 64;
+
+/**
+ * Who a statement says made it, read without decoding it: of members in canonical order, the last of this name is the
+ * envelope's. What lies about it is refused later; until then it spends the allowance of whoever it names.
+ */
+function originOf({ bytes }: WireStatement): string {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const at = text.lastIndexOf(ORIGIN);
+  if (at === -1) return '';
+  const from = at + ORIGIN.length;
+  const end = text.indexOf(QUOTE, from);
+  return end === -1 ? '' : text.toString('latin1', from, Math.min(end, from + MAX_ORIGIN));
 }
 
 /** What no honest peer passes on. */

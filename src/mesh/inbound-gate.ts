@@ -5,6 +5,7 @@ import {
   GATE_BYTES_PER_SECOND,
   GATE_STATEMENTS_PER_SECOND,
   MAX_SCORED_PEERS,
+  MAX_SOURCES,
 } from './data-limits.ts';
 import { delay, elapsedClock } from './timers.ts';
 import type { MeshWorld } from './world.ts';
@@ -27,6 +28,7 @@ export class InboundGate {
   readonly #world: MeshWorld;
   readonly #statements: RateLimiter;
   readonly #bytes: RateLimiter;
+  readonly #sources: RateLimiter;
   #waiting = 0;
 
   constructor(world: MeshWorld, init: GateInit = {}) {
@@ -36,6 +38,12 @@ export class InboundGate {
       perMinute: 60 * (init.statementsPerSecond ?? GATE_STATEMENTS_PER_SECOND),
       burst: init.burstStatements ?? GATE_BURST_STATEMENTS,
       maxKeys: MAX_SCORED_PEERS,
+      now,
+    });
+    this.#sources = new RateLimiter({
+      perMinute: 60 * (init.statementsPerSecond ?? GATE_STATEMENTS_PER_SECOND),
+      burst: init.burstStatements ?? GATE_BURST_STATEMENTS,
+      maxKeys: MAX_SOURCES,
       now,
     });
     this.#bytes = new RateLimiter({
@@ -55,6 +63,14 @@ export class InboundGate {
   tryTake(peerId: string, statements: number, bytes: number): RateDecision {
     const first = this.#statements.take(peerId, statements);
     return first.allowed ? this.#bytes.take(peerId, Math.ceil(bytes / BYTES_UNIT)) : first;
+  }
+
+  /**
+   * Takes from the allowance of whoever made a statement, over all peers that pass it on: a flood that comes by way of many
+   * is no smaller one. Only of gossip; on streams each peer answers for what it sends.
+   */
+  takesFrom(origin: string): boolean {
+    return this.#sources.take(origin).allowed;
   }
 
   /**

@@ -5,6 +5,7 @@ import {
   GATE_BYTES_PER_SECOND,
   GATE_STATEMENTS_PER_SECOND,
   MAX_SCORED_PEERS,
+  MAX_SOURCES,
 } from '../../../src/mesh/data-limits.ts';
 import { InboundGate } from '../../../src/mesh/inbound-gate.ts';
 import { settle, TestWorld } from '../../support/test-world.ts';
@@ -47,6 +48,16 @@ describe('mesh: allowance of a peer', () => {
     const gate = new InboundGate(new TestWorld());
     while (gate.tryTake('flood', 1000, 1000).allowed);
     assert.ok(gate.tryTake('other', 1000, 1000).allowed);
+  });
+
+  it('fault 25: of one source is the same, by however many peers it comes', () => {
+    const gate = new InboundGate(new TestWorld(), { statementsPerSecond: 100, burstStatements: 10 });
+    let taken = 0;
+    while (gate.takesFrom('origin')) taken += 1;
+    assert.equal(taken, 10);
+    assert.ok(gate.takesFrom('another'));
+    for (let n = 0; n < 2 * MAX_SOURCES; n++) assert.ok(gate.takesFrom(`origin ${n}`));
+    assert.ok(gate.takesFrom('origin'), 'it was forgotten for others: the table is bounded');
   });
 
   it('says when to come back, and is there then', async () => {

@@ -164,11 +164,18 @@ describe('mesh: the way in', () => {
 });
 
 describe('mesh: judging gossip', () => {
-  const judge = (answer: Answer | ((one: WireStatement) => Answer), allowance = true) => {
+  const judge = (
+    answer: Answer | ((one: WireStatement) => Answer),
+    allowance = true,
+    takesFrom: (of: string) => boolean = () => true,
+  ) => {
     const parts = makeIntake((one) => (typeof answer === 'function' ? answer(one) : answer));
     const gossip = new GossipIntake({
       intake: parts.intake,
-      gate: { tryTake: () => (allowance ? { allowed: true } : { allowed: false, retryAfterMs: 1 }) },
+      gate: {
+        tryTake: () => (allowance ? { allowed: true } : { allowed: false, retryAfterMs: 1 }),
+        takesFrom: (of) => takesFrom(of),
+      },
       scores: { refuse: (...one) => void parts.refused.push(one as never), score: () => -5 },
       peering: { pairing: () => parts.terms.pairing, isSettling: () => parts.terms.isSettling },
       world: parts.world,
@@ -224,6 +231,15 @@ describe('mesh: judging gossip', () => {
     assert.equal(await judge(busy).gossip.consume(message, 'peer'), 'ignore');
   });
 
+  it('fault 25: leaves out what is above the allowance of its source, whoever passes it on', async () => {
+    const asked: string[] = [];
+    const { gossip, calls, refused } = judge('accepted', true, (of) => asked.push(of) <= 2);
+    assert.equal(await gossip.consume(message, 'peer'), 'ignore', 'what was not looked at is not passed on');
+    assert.deepEqual(asked, Array(3).fill(origin.peerId));
+    assert.deepEqual(calls, [{ count: 2, only: 'public' }], 'and the rest is kept');
+    assert.deepEqual(refused, [], 'by no fault of the peer');
+  });
+
   it('examines a bounded number of messages at a time', async () => {
     const parts = judge('accepted');
     const gates: (() => void)[] = [];
@@ -232,7 +248,7 @@ describe('mesh: judging gossip', () => {
         admit: () => new Promise((resolve) => gates.push(() => resolve([]))),
         isHeld: () => false,
       },
-      gate: { tryTake: () => ({ allowed: true }) },
+      gate: { tryTake: () => ({ allowed: true }), takesFrom: () => true },
       scores: { refuse: () => {}, score: () => 0 },
       peering: { pairing: () => parts.terms.pairing, isSettling: () => false },
       world: parts.world,
