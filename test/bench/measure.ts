@@ -18,6 +18,7 @@ export interface Latency {
   readonly rate: number;
   /** Milliseconds. */
   readonly p50: number;
+  readonly p95: number;
   readonly p99: number;
   readonly max: number;
 }
@@ -44,7 +45,7 @@ export function summarize(times: number[], seconds: number): Latency {
   times.sort((a, b) => a - b);
   const at = (share: number): number =>
     times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? Number.NaN;
-  return { count: times.length, rate: times.length / seconds, p50: at(0.5), p99: at(0.99), max: at(1) };
+  return { count: times.length, rate: times.length / seconds, p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) };
 }
 
 export interface Row {

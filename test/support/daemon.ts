@@ -17,6 +17,8 @@ export interface DaemonOptions {
   readonly home?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
+  /** A command that runs it, such as `ip netns exec <name>`, and becomes it. */
+  readonly within?: readonly string[];
 }
 
 export interface RunningDaemon {
@@ -47,7 +49,8 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
     STIGMESH_MESH_LISTEN: '/ip4/127.0.0.1/tcp/0',
     ...options.env,
   };
-  const child = spawn(process.execPath, [BIN, 'start', ...(options.args ?? [])], {
+  const command = [...(options.within ?? []), process.execPath, BIN, 'start', ...(options.args ?? [])];
+  const child = spawn(command[0]!, command.slice(1), {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
