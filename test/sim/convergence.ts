@@ -15,6 +15,9 @@ export interface Gap {
   readonly missing: readonly Held[];
 }
 
+/** Whether one need not take a statement from another one although it may. */
+export type Excuse = (held: Held, from: SimDaemon, to: SimDaemon) => boolean;
+
 /**
  * Checks what must come to be once faults have ended: whoever is paired holds the same of what both may hold, and whoever
  * holds the same sees the same.
@@ -22,10 +25,9 @@ export interface Gap {
 export class Convergence {
   readonly #cluster: Cluster;
   readonly #safety: Safety;
-  /** Statements that nobody takes although everybody may (digest, hex), and why. */
-  readonly #excused: (held: Held, to: SimDaemon) => boolean;
+  readonly #excused: Excuse;
 
-  constructor(cluster: Cluster, safety: Safety, excused: (held: Held, to: SimDaemon) => boolean = () => false) {
+  constructor(cluster: Cluster, safety: Safety, excused: Excuse = () => false) {
     this.#cluster = cluster;
     this.#safety = safety;
     this.#excused = excused;
@@ -93,7 +95,8 @@ export class Convergence {
   #missing(from: SimDaemon, to: SimDaemon): Held[] {
     const has = this.#safety.held(to);
     return [...this.#safety.held(from).values()].filter(
-      (held) => held.set !== null && !has.has(held.id) && this.#mustReach(held, from, to) && !this.#excused(held, to),
+      (held) =>
+        held.set !== null && !has.has(held.id) && this.#mustReach(held, from, to) && !this.#excused(held, from, to),
     );
   }
 

@@ -16,7 +16,7 @@ export class Lab {
   constructor(cluster: Cluster, init: SafetyInit) {
     this.cluster = cluster;
     this.safety = new Safety(cluster, init);
-    this.convergence = new Convergence(cluster, this.safety, ({ said }) => cluster.isGivenUp(said));
+    this.convergence = new Convergence(cluster, this.safety);
   }
 
   get simulation(): Simulation {

@@ -2,8 +2,8 @@ import type { Random } from '../support/random.ts';
 import { LIARS, type Lie } from './byzantine.ts';
 import { CALM, Chaos, type ChaosRates, drawPath, drawRates, drawTerms } from './chaos.ts';
 import { Cluster, type ClusterPlan, type DaemonPlan, type PairPlan } from './cluster.ts';
-import { Convergence } from './convergence.ts';
-import type { Held } from './log-watch.ts';
+import { Convergence, type Excuse } from './convergence.ts';
+import type { SimDaemon } from './daemon.ts';
 import type { PathTerms } from './network.ts';
 import { Safety } from './safety.ts';
 import { Workload } from './workload.ts';
@@ -125,7 +125,7 @@ export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
     }
     await safety.checkAcknowledged();
     await chaos.end();
-    const convergence = new Convergence(cluster, safety, (held, to) => isExcused(cluster, chaos, held, to.name));
+    const convergence = new Convergence(cluster, safety, excuse(cluster, safety, chaos));
     const convergedMs = await convergence.wait(CONVERGE_MS);
     // What may expire at any moment would show differently from one moment to the next.
     await simulation.runUntil(workload.expiredBy());
@@ -161,11 +161,19 @@ export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
 const START = Date.UTC(2026, 10, 21, 12);
 
 /**
- * What somebody need not take although it may: what a daemon signed that was removed here; the manifest a daemon gave up;
- * what a liar signed, since it may keep back the manifest by which others would believe it.
+ * What somebody need not take although it may: what a daemon signed that was removed here;
+ * what a liar signed, since it may keep back the manifest by which others would believe it; and what its sender cannot
+ * prove, because it knows the organisation by a declaration alone and never got its manifest as a statement.
  */
-function isExcused(cluster: Cluster, chaos: Chaos, { said }: Held, to: string): boolean {
-  const origin = cluster.byPeerId(said.origin);
-  if (!origin || cluster.isGivenUp(said) || cluster.isLiar(origin.name)) return true;
-  return chaos.removed.has(`${to} ${origin.name}`);
+function excuse(cluster: Cluster, safety: Safety, chaos: Chaos): Excuse {
+  const hasProof = (daemon: SimDaemon, org: string): boolean =>
+    [...safety.held(daemon).values()].some(
+      ({ said }) => said.kind === 'manifest' && said.org === org && !cluster.isGivenUp(said),
+    );
+  return ({ said }, from, to) => {
+    const origin = cluster.byPeerId(said.origin);
+    if (!origin || cluster.isLiar(origin.name)) return true;
+    if (chaos.removed.has(`${to.name} ${origin.name}`)) return true;
+    return to.node.manifests.known(said.org) === undefined && !hasProof(from, said.org);
+  };
 }
