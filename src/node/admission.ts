@@ -147,7 +147,8 @@ export class Admission {
     const id = Buffer.from(digest).toString('hex');
     if (group.added.has(id) || (!isLocal && (await store.get(keys.logKey(digest))) !== undefined)) return undefined;
     authority.assertMaySay(statement, arrival, group);
-    this.#assertRoom(group, statement, arrival);
+    const place = sets.place(group, statement);
+    if (!isLocal) this.#assertRoom(group, statement, arrival);
     if (!isLocal) this.#components.clock.observe(statement.hlc, this.#init.maxSkewMs);
     group.added.set(id, statement);
     const seq = group.nextSeq(isFact(statement));
@@ -163,17 +164,15 @@ export class Admission {
     const receivedFrom = isLocal ? null : arrival.via === 'peer' ? arrival.peerId : arrival.via;
     const record: LogRecord = { seq, receivedAt: group.now, auditSeq, receivedFrom, sig, bytes };
     group.ops.push({ type: 'put', key: keys.logKey(digest), value: encodeLogRecord(record) });
-    const row = sets.stage(group, { statement, digest, bytes, sig }, seq, receivedFrom);
+    const row = sets.stage(group, place, { statement, digest, bytes, sig }, seq, receivedFrom);
     group.ops.push({ type: 'put', key: keys.sequenceKey(seq), value: row });
     return record;
   }
 
-  /** @throws NodeError `too_many_namespaces`, `too_many_sets`, `quarantine_full` */
+  /** @throws NodeError `quarantine_full` */
   #assertRoom(group: Group, statement: Statement, arrival: Arrival): void {
-    const { authority, sets, standing } = this.#components;
-    const refusal = sets.refusal(group, statement);
-    if (refusal) throw refusal;
-    if (arrival.via === 'local' || !standing.isQuarantined(statement.org)) return;
+    const { authority, standing } = this.#components;
+    if (!standing.isQuarantined(statement.org)) return;
     const pending = this.#quarantined.get(group) ?? new Map<string, number>();
     const ofOrg = pending.get(statement.org) ?? 0;
     const ofAll = pending.get('') ?? 0;

@@ -7,7 +7,7 @@ import {
   type Statement,
   uriAuthority,
 } from '../facts/index.ts';
-import { isManifestExpired, mayName, nodeOf, type OrgManifest } from '../identity/manifest.ts';
+import { isManifestExpired, nodeOf, type OrgManifest } from '../identity/manifest.ts';
 import { claimsForeignEntity, ownsAuthority, type SetAudience, setOf, speaksForOthers } from '../policy/sets.ts';
 import { isShared, type Pairing } from '../policy/sharing.ts';
 import { NodeError } from './errors.ts';
@@ -135,7 +135,7 @@ export class Authority {
         'ask the organisation to renew it; its daemon does so by itself while it runs',
       );
     }
-    if (nodeOf(manifest, origin)) assertNames(manifest, statement);
+    assertNames(manifest, statement);
   }
 
   /**
@@ -207,12 +207,15 @@ function assertSpeaksFor(manifest: OrgManifest, { org, origin, hlc }: Statement,
 function assertNames(manifest: OrgManifest, statement: Statement): void {
   if (!isFact(statement) && !isResolution(statement)) return;
   const { org, origin } = statement;
+  const namespaces = nodeOf(manifest, origin)?.namespaces;
+  // Not listed is this node itself, which others refuse and which remembers all the same.
+  if (namespaces === undefined || namespaces.includes(org)) return;
   const named = [statement.body.source, ...(isClaim(statement) ? [statement.body.entity] : [])];
   for (const uri of named) {
     if (!isFormalUri(uri)) continue;
     const authority = uriAuthority(uri, org);
     // Names of other organisations are judged by the set: within an organisation they may be used.
-    if (!ownsAuthority(org, authority) || mayName(manifest, origin, authority)) continue;
+    if (!ownsAuthority(org, authority) || namespaces.some((name) => ownsAuthority(name, authority))) continue;
     throw new NodeError(
       'not_owner',
       `${origin} may not use names of ${authority}`,

@@ -47,8 +47,8 @@ interface ManifestRow {
 }
 
 interface Held extends ManifestRow {
-  /** Revocation by peer id, of every node that is or was listed. */
-  readonly nodes: ReadonlyMap<string, Hlc | null>;
+  /** By peer id, of every node that is or was listed. */
+  readonly nodes: ReadonlyMap<string, Proof>;
 }
 
 /** What an organisation's manifests say of a node. */
@@ -135,7 +135,7 @@ export class Manifests implements ManifestService {
   proof(authority: string, peerId: string): Proof | undefined {
     const nodes = this.#held.get(authority)?.nodes;
     if (!nodes) return undefined;
-    return { listed: nodes.has(peerId), revokedAt: nodes.get(peerId) ?? null };
+    return nodes.get(peerId) ?? UNLISTED;
   }
 
   /** Notes that a manifest was needed: those longest unused are forgotten first. */
@@ -454,18 +454,22 @@ function isMistrust({ code }: NodeError): boolean {
   return code === 'manifest_equivocation' || code === 'rotation_unproven';
 }
 
-function nodesOf({ manifest, former }: ManifestRow): ReadonlyMap<string, Hlc | null> {
-  const nodes = new Map<string, Hlc | null>(former);
-  for (const { peer_id, revoked_at } of manifest.nodes) nodes.set(peer_id, revoked_at ?? null);
+const UNLISTED: Proof = { listed: false, revokedAt: null };
+
+function nodesOf({ manifest, former }: ManifestRow): ReadonlyMap<string, Proof> {
+  const nodes = new Map<string, Proof>();
+  for (const [peerId, revokedAt] of former) nodes.set(peerId, { listed: true, revokedAt });
+  for (const { peer_id, revoked_at } of manifest.nodes)
+    nodes.set(peer_id, { listed: true, revokedAt: revoked_at ?? null });
   return nodes;
 }
 
 /** Who was listed and is not any more, the newest last. */
 function formerOf(old: Held, next: OrgManifest): ManifestRow['former'] {
   const gone = [...old.nodes].filter(([peerId]) => !nodeOf(next, peerId));
-  return gone.slice(-MAX_FORMER_NODES);
+  return gone.slice(-MAX_FORMER_NODES).map(([peerId, { revokedAt }]) => [peerId, revokedAt]);
 }
 
-function sameNodes(a: ReadonlyMap<string, Hlc | null>, b: ReadonlyMap<string, Hlc | null>): boolean {
-  return a.size === b.size && [...a].every(([peerId, revokedAt]) => b.get(peerId) === revokedAt);
+function sameNodes(a: Held['nodes'], b: Held['nodes']): boolean {
+  return a.size === b.size && [...a].every(([peerId, { revokedAt }]) => b.get(peerId)?.revokedAt === revokedAt);
 }

@@ -47,7 +47,8 @@ interface SetRow {
   readonly garden?: string;
 }
 
-interface Held {
+export interface Held {
+  readonly name: string;
   /** 16 bytes, and the same in hex. */
   readonly id: Buffer;
   readonly hex: string;
@@ -59,7 +60,7 @@ interface Held {
 
 /** What one group adds. */
 interface Staged {
-  readonly added: { readonly name: string; readonly hlc: Hlc; readonly digest: Digest }[];
+  readonly added: { readonly held: Held; readonly hlc: Hlc; readonly digest: Digest }[];
   readonly commits: SetCommit[];
   readonly fresh: Map<string, Held>;
   /** What others signed, by organisation, origin and clock reading. */
@@ -183,16 +184,29 @@ export class Sets implements SetsService {
     await this.#loading;
   }
 
-  /** What the organisation would exceed with a statement of this set; undefined when there is room. */
-  refusal(group: Group, statement: Statement): NodeError | undefined {
+  /**
+   * The set a statement goes into; null for what this node says to itself alone. Changes nothing.
+   *
+   * @throws NodeError `too_many_namespaces`, `too_many_sets`
+   */
+  place(group: Group, statement: Statement): Held | null {
     const set = setOf(statement);
-    if (!set || this.#byName.has(set.name) || this.#staged.get(group)?.fresh.has(set.name)) return undefined;
+    const row = set ? rowOf(set, statement) : this.#withheld(statement);
+    if (row === null) return null;
+    const name = set ? set.name : nameOf(row);
+    const known = this.#byName.get(name) ?? this.#staged.get(group)?.fresh.get(name);
+    if (known) return known;
+    if (set) this.#assertRoom(group, set);
+    return this.#held(keys.subject(name), row);
+  }
+
+  #assertRoom(group: Group, set: StatementSet): void {
     const fresh = [...(this.#staged.get(group)?.fresh.values() ?? [])];
     const known = this.#byOrg.get(set.org);
     const namespaces = new Set(fresh.filter(({ row }) => row.org === set.org).map(({ row }) => row.namespace));
     for (const namespace of known?.namespaces ?? []) namespaces.add(namespace);
     if (namespaces.size >= MAX_NAMESPACES && !namespaces.has(set.namespace)) {
-      return new NodeError(
+      throw new NodeError(
         'too_many_namespaces',
         `${set.org} has ${MAX_NAMESPACES} relation namespaces already`,
         'use one of them: a namespace is a topic that can be shared by itself, not a name for each thing',
@@ -204,34 +218,32 @@ export class Sets implements SetsService {
       size >= MAX_SETS ||
       (set.org !== this.#init.org && size - own >= MAX_SETS - MIN_OWN_SETS) ||
       (this.#components.isQuarantined(set.org) && this.#quarantinedSets() + fresh.length >= MAX_QUARANTINED_SETS);
-    if (!isFull) return undefined;
-    return new NodeError('too_many_sets', 'there are as many sets as there may be', 'use fewer namespaces and gardens');
+    if (!isFull) return;
+    throw new NodeError('too_many_sets', 'there are as many sets as there may be', 'use fewer namespaces and gardens');
   }
 
   /**
    * Takes a statement into the group that is being prepared.
    *
+   * @param held as {@link place} answered
    * @returns what the sequence says of it
    */
   stage(
     group: Group,
+    held: Held | null,
     { statement, digest, bytes, sig }: SignedStatement,
     seq: number,
     receivedFrom: string | null,
   ): Buffer {
-    const row = this.#rowOf(statement);
-    if (row === undefined) return keys.sequenceValue(digest, statement.hlc, keys.NO_SET);
-    const staged = this.#stage(group);
-    const name = nameOf(row);
-    let held = this.#byName.get(name) ?? staged.fresh.get(name);
-    if (!held) {
-      held = this.#held(keys.subject(name), row);
-      staged.fresh.set(name, held);
-      group.ops.push({ type: 'put', key: keys.setKey(held.id), value: toJson(row) });
-    }
     const { org, origin, hlc } = statement;
+    if (held === null) return keys.sequenceValue(digest, hlc, keys.NO_SET);
+    const staged = this.#stage(group);
+    if (!this.#byId.has(held.hex) && !staged.fresh.has(held.name)) {
+      staged.fresh.set(held.name, held);
+      group.ops.push({ type: 'put', key: keys.setKey(held.id), value: toJson(held.row) });
+    }
     if (receivedFrom !== null) staged.readings.set(readingName(org, origin, hlc), digest);
-    staged.added.push({ name, hlc, digest });
+    staged.added.push({ held, hlc, digest });
     if (held.shared) staged.commits.push({ set: held.shared.set, hlc, digest, receivedFrom, bytes, sig });
     if (org !== this.#init.org) staged.foreign.push({ org, seq });
     staged.last = seq;
@@ -291,7 +303,7 @@ export class Sets implements SetsService {
 
   #committed({ added, commits, fresh, foreign, last }: Staged): void {
     for (const held of fresh.values()) this.#keep(held);
-    for (const { name, hlc, digest } of added) this.#byName.get(name)!.index.insert(hlc, digest);
+    for (const { held, hlc, digest } of added) this.#byId.get(held.hex)!.index.insert(hlc, digest);
     for (const { org, seq } of foreign) this.#components.onForeign(org, seq);
     // While older rows are being loaded, these come beside them.
     if (this.#isReady) this.#next = last + 1;
@@ -330,7 +342,8 @@ export class Sets implements SetsService {
       // What was set aside as damaged keeps its row: it is not held, and may come back from a peer.
       if (!value) return [];
       const statement = storedStatement(decodeLogRecord(value, digest));
-      return [{ seq, digest, statement, row: this.#rowOf(statement) }];
+      const set = setOf(statement);
+      return [{ seq, digest, statement, row: set ? rowOf(set, statement) : this.#withheld(statement) }];
     });
     if (found.length === 0) return;
     await writer.submit(0, (group) => {
@@ -354,8 +367,9 @@ export class Sets implements SetsService {
   #held(id: Buffer, row: SetRow): Held {
     const { audience, org, namespace, garden } = row;
     const set: StatementSet | null = audience === 'withheld' ? null : namedSet(audience, org, namespace, garden);
-    const index = new SetIndex(nameOf(row));
-    return { id, hex: id.toString('hex'), row, index, shared: set && { set, index } };
+    const name = set?.name ?? nameOf(row);
+    const index = new SetIndex(name);
+    return { name, id, hex: id.toString('hex'), row, index, shared: set && { set, index } };
   }
 
   #keep(held: Held): Held {
@@ -363,7 +377,7 @@ export class Sets implements SetsService {
     if (known) return known;
     const { row } = held;
     this.#byId.set(held.hex, held);
-    this.#byName.set(nameOf(row), held);
+    this.#byName.set(held.name, held);
     const ofOrg = this.#byOrg.get(row.org) ?? { sets: [], namespaces: new Set() };
     this.#byOrg.set(row.org, ofOrg);
     ofOrg.sets.push(held);
@@ -371,13 +385,10 @@ export class Sets implements SetsService {
     return held;
   }
 
-  /** Undefined for what this node said to itself alone. */
-  #rowOf(statement: Statement): SetRow | undefined {
-    const set = setOf(statement);
-    if (set) return rowOf(set, statement);
-    const { org, origin } = statement;
+  /** Where a statement is kept that belongs to no set; null for what this node said to itself alone. */
+  #withheld({ org, origin }: Statement): SetRow | null {
     const isOurs = org === this.#init.org && origin === this.#init.peerId;
-    return isOurs ? undefined : { audience: 'withheld', org, namespace: '' };
+    return isOurs ? null : { audience: 'withheld', org, namespace: '' };
   }
 
   #quarantinedSets(): number {

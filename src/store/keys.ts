@@ -160,8 +160,13 @@ export const sequenceOf = (key: Uint8Array): number => readU64(key, 1);
 /** Stands for the set of a statement that no peer may ever hold. */
 export const NO_SET: Buffer = Buffer.alloc(SUBJECT_BYTES);
 /** What the sequence says of a statement, so that the sets peers reconcile can be told without reading the log. */
-export const sequenceValue = (digest: Uint8Array, hlc: Hlc, set: Uint8Array): Buffer =>
-  Buffer.concat([digest, hlcBytes(hlc), set]);
+export function sequenceValue(digest: Uint8Array, hlc: Hlc, set: Uint8Array): Buffer {
+  const value = Buffer.allocUnsafe(DIGEST_BYTES + HLC_BYTES + SUBJECT_BYTES);
+  value.set(digest);
+  hlcToBytes(hlc, value, DIGEST_BYTES);
+  value.set(set, DIGEST_BYTES + HLC_BYTES);
+  return value;
+}
 /** The statement a row of the sequence names. */
 export const sequenceDigest = (value: Buffer): Buffer => value.subarray(0, DIGEST_BYTES);
 /** Clock reading and set of a row; undefined for a row that was written short. */
