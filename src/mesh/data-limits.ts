@@ -96,6 +96,8 @@ export const WANT_DELAY_MS = 25;
 
 /** Age from which a statement counts in heads, ms: what is younger may be on its way by push or gossip. */
 export const HEADS_SETTLE_MS = 5_000;
+/** Age up to which what reconciliation brought is offered to other peers, ms: heads begin to show it a third of that later. */
+export const YOUNG_MS = 15_000;
 /** Interval at which each peer is told what is held here, ms. */
 export const HEADS_INTERVAL_MS = 15_000;
 /** Shortest time between two heads of one peer that are compared, ms. */

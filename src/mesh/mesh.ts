@@ -127,6 +127,7 @@ export class MeshDaemon implements SyncReport {
       intake,
       publisher: this.#publisher,
       outbox: this.#outbox,
+      world,
       onReconciled: () => this.#heads.soon(),
     });
     this.#receiver = new PushReceiver({

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hlcWall } from '../../../src/facts/index.ts';
 import { Announcer } from '../../../src/mesh/announce.ts';
 import { decodeBlock } from '../../../src/mesh/block.ts';
 import {
@@ -9,6 +10,7 @@ import {
   MAX_RELAYS,
   REFUSAL_EVENT_MS,
   RELAY_DELAY_MS,
+  YOUNG_MS,
 } from '../../../src/mesh/data-limits.ts';
 import { MeshEvents } from '../../../src/mesh/events.ts';
 import { GossipPublisher } from '../../../src/mesh/gossip-publisher.ts';
@@ -118,7 +120,7 @@ describe('mesh: putting statements into gossip', () => {
 });
 
 describe('mesh: announcing commits', () => {
-  const announce = (of: SetCommit, via?: Via) => {
+  const announce = (of: SetCommit, via?: Via, age = 60_000) => {
     let listener: (commits: readonly SetCommit[]) => void = () => {};
     const arrivals = new RecentDigests<Via>(10);
     const held = new RecentDigests<StatementSet>(10);
@@ -143,6 +145,7 @@ describe('mesh: announcing commits', () => {
         flush: () => {},
       },
       outbox,
+      world: { now: () => hlcWall(of.hlc) + age },
       onReconciled: () => {
         told.reconciled += 1;
       },
@@ -185,6 +188,13 @@ describe('mesh: announcing commits', () => {
     ]) {
       assert.deepEqual(announce(one, 'sync'), { offered: 0, relayed: 0, reconciled: 1, entry: undefined });
       assert.deepEqual(announce(one), { offered: 0, relayed: 0, reconciled: 1, entry: undefined });
+    }
+  });
+
+  it('offers what reconciliation brought while it is young, and puts none of it into gossip', () => {
+    for (const audience of ['public', 'team'] as const) {
+      const told = announce(commit(1, { audience, from: 'peer' }), 'sync', YOUNG_MS);
+      assert.deepEqual(told, { offered: 0, relayed: 0, reconciled: 1, entry: { whole: false, gossiped: false } });
     }
   });
 });
