@@ -61,9 +61,12 @@ export const PUSH_REOPEN_MS = 1_000;
 export const PUSH_REOPEN_MAX_MS = 60_000;
 
 /** Gossip messages under examination at a time; what comes beyond is left to reconciliation. */
-export const MAX_GOSSIP_CHECKS = 64;
-/** Of them messages that one peer sent: it may have us wait for a manifest that it never gives. */
-export const MAX_GOSSIP_CHECKS_OF_PEER = 16;
+export const MAX_GOSSIP_CHECKS = 256;
+/**
+ * Of them messages that one peer sent: it may have us wait for a manifest that it never gives. A third of a second of what
+ * an honest one sends, for a disk that takes so long to write.
+ */
+export const MAX_GOSSIP_CHECKS_OF_PEER = 64;
 /** Time one message may take to be examined, ms: the topic forgets it after a few seconds. */
 export const GOSSIP_CHECK_MS = 2_000;
 /** Digests of statements heard by gossip. */
@@ -131,6 +134,8 @@ export const SYNC_CONTINUE_MS = 200;
 export const CROSSED_OPEN_MS = 2_000;
 /** Sessions on demand that found sets changing under them before the demand counts as met. */
 export const MAX_CHANGED_SESSIONS = 4;
+/** Pause before what gossip had to leave out is reconciled, ms: whatever kept us busy is over by then, mostly. */
+export const GOSSIP_GAP_MS = 500;
 /** Time within which peers are told of what reconciliation brought, ms. */
 export const HEADS_SOON_MS = 1_500;
 /** Pause before a difference is reconciled, ms: the other side may have seen it, too. */

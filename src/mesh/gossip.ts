@@ -20,6 +20,8 @@ export interface GossipIntakeComponents {
   readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
   readonly world: MeshWorld;
   readonly onVerdict: (verdict: GossipVerdict, why: string) => void;
+  /** A message of this peer was left out for want of time: only reconciliation can bring it. */
+  readonly onGap: (peerId: string) => void;
 }
 
 /**
@@ -61,6 +63,7 @@ export class GossipIntake {
   readonly consume = async (data: Uint8Array, from: string): Promise<GossipVerdict> => {
     const [verdict, why] = await this.#judge(data, from);
     this.#components.onVerdict(verdict, why);
+    if (why === 'busy') this.#components.onGap(from);
     return verdict;
   };
 

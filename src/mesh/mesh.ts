@@ -4,7 +4,7 @@ import type { LocalWriter } from '../node/services.ts';
 import { SYSTEM } from '../policy/principal.ts';
 import { ownSessionSurvives, type SyncResult } from '../sync/index.ts';
 import { Announcer } from './announce.ts';
-import { FIRST_SYNC_GRACE_MS, MAX_SCORED_PEERS, SYNC_AUDIT_MS } from './data-limits.ts';
+import { FIRST_SYNC_GRACE_MS, GOSSIP_GAP_MS, MAX_SCORED_PEERS, SYNC_AUDIT_MS } from './data-limits.ts';
 import { isPeersFault } from './errors.ts';
 import { FETCH, Fetcher, FetchServer } from './fetch.ts';
 import { GossipIntake } from './gossip.ts';
@@ -105,6 +105,7 @@ export class MeshDaemon implements SyncReport {
       ...{ intake, gate, peering, world },
       scores: { ...offences, score: (peerId) => scores.score(peerId) },
       onVerdict: (verdict, why) => metrics?.gossip(verdict, why),
+      onGap: (peerId) => this.#reconciler.trigger(peerId, GOSSIP_GAP_MS),
     });
     this.#publisher = new GossipPublisher({
       gossip: transport.gossip,

@@ -180,6 +180,7 @@ describe('mesh: judging gossip', () => {
       peering: { pairing: () => parts.terms.pairing, isSettling: () => parts.terms.isSettling },
       world: parts.world,
       onVerdict: () => {},
+      onGap: () => {},
     });
     return { ...parts, gossip };
   };
@@ -243,6 +244,7 @@ describe('mesh: judging gossip', () => {
   it('examines a bounded number of messages at a time', async () => {
     const parts = judge('accepted');
     const gates: (() => void)[] = [];
+    const gaps: string[] = [];
     const gossip = new GossipIntake({
       intake: {
         admit: () => new Promise((resolve) => gates.push(() => resolve([]))),
@@ -253,11 +255,14 @@ describe('mesh: judging gossip', () => {
       peering: { pairing: () => parts.terms.pairing, isSettling: () => false },
       world: parts.world,
       onVerdict: () => {},
+      onGap: (peerId) => gaps.push(peerId),
     });
     const running = Array.from({ length: MAX_GOSSIP_CHECKS }, (_, n) => gossip.consume(message, `peer ${n % 8}`));
     await settle();
     assert.equal(gossip.checks, MAX_GOSSIP_CHECKS);
+    assert.deepEqual(gaps, []);
     assert.equal(await gossip.consume(message, 'another'), 'ignore');
+    assert.deepEqual(gaps, ['another'], 'reconciliation has to bring it');
     for (const open of gates) open();
     await Promise.all(running);
     assert.equal(gossip.checks, 0);
