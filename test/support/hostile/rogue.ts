@@ -7,7 +7,15 @@ import { tcp } from '@libp2p/tcp';
 import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p, type Libp2p } from 'libp2p';
-import { encodeStatement, formatHlc, formatInstant, signStatement } from '../../../src/facts/index.ts';
+import {
+  type EncodedStatement,
+  encodeStatement,
+  formatHlc,
+  formatInstant,
+  type Hlc,
+  sha256,
+  signStatement,
+} from '../../../src/facts/index.ts';
 import type { FactBody, FactExt, FactStatement, ManifestStatement } from '../../../src/facts/statement.ts';
 import { type PeerDeclaration, signDeclaration } from '../../../src/identity/declaration.ts';
 import { decodeInvite } from '../../../src/identity/invite.ts';
@@ -53,6 +61,8 @@ export interface RogueInit {
 
 export type Signing = {
   readonly hlcMs?: number;
+  /** A whole reading of the clock, in the place of one of its own. */
+  readonly hlc?: Hlc;
   readonly org?: string;
   readonly origin?: string;
   readonly body?: Partial<FactBody>;
@@ -267,13 +277,13 @@ export class Rogue {
   /** A statement, with a clock reading of its own. */
   sign(
     v: string,
-    { hlcMs = Date.now(), org = this.org, origin, body = {}, ext = {}, key }: Signing = {},
+    { hlcMs = Date.now(), hlc, org = this.org, origin, body = {}, ext = {}, key }: Signing = {},
   ): WireStatement {
     const scope = body.scope ?? 'public';
     const n = this.#signed++;
     const statement: FactStatement = {
       ...{ v: 1, kind: 'fact', origin: origin ?? this.peerId, org, audience: scope },
-      hlc: formatHlc(Math.floor(hlcMs) - 10_000 + Math.floor(n / 1000), n % 1000),
+      hlc: hlc ?? formatHlc(Math.floor(hlcMs) - 10_000 + Math.floor(n / 1000), n % 1000),
       timestamp: formatInstant(Math.floor(hlcMs)),
       body: {
         confidence: 1,
@@ -287,6 +297,13 @@ export class Rogue {
       ext,
     };
     const { bytes, sig } = signStatement(encodeStatement(statement), key ?? this.key);
+    return { bytes, sig };
+  }
+
+  /** Signs whatever bytes. */
+  signBytes(bytes: Uint8Array): WireStatement {
+    const digest = sha256(bytes);
+    const { sig } = signStatement({ bytes, digest } as EncodedStatement, this.key);
     return { bytes, sig };
   }
 
