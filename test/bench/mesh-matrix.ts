@@ -76,7 +76,8 @@ export async function matrixFigure({ random, table, nodes: count, facts }: Matri
       `reference ${converged} s`,
       seconds / converged!,
     );
-    const memory = await Promise.all(nodes.map(async (node) => (await node.probe()).memory.VmRSS ?? Number.NaN));
+    const probes = await Promise.all(nodes.map((node) => node.probe()));
+    const memory = probes.map((probe) => probe.memory.VmRSS ?? Number.NaN);
     const [own, ...rest] = memory as [number, ...number[]];
     const mean = rest.reduce((sum, one) => sum + one, 0) / rest.length;
     table.add(
@@ -84,7 +85,7 @@ export async function matrixFigure({ random, table, nodes: count, facts }: Matri
       await statementsOf(writer),
       `node 1 ${own.toFixed(0)} MiB, others ${mean.toFixed(0)} MiB, most ${Math.max(...rest).toFixed(0)} MiB`,
     );
-    table.add(`event loop of node 1 of ${name}`, facts, blockText(await writer.probe()));
+    table.add(`event loop of node 1 of ${name}`, facts, blockText(probes[0]!));
   } finally {
     await lab.close();
   }

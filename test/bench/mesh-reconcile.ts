@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { active, call, statementsOf } from '../support/mesh-daemons.ts';
 import { until } from '../support/until.ts';
@@ -81,16 +81,12 @@ async function fillHomes(lab: Lab, table: Table, facts: number, homeA: string, h
   await lab.fill(a, 0, facts, 'company');
   table.add('filling the home of A', facts, rate(facts / ((performance.now() - begin) / 1000)));
   await lab.stop(a);
-  // All of A but the key of its node, which is what a second daemon of an organisation is set up with by hand.
-  const own = ['node.key', 'daemon.json', 'daemon.lock'];
-  const kept = `${homeB}.kept`;
-  renameSync(homeB, kept);
-  cpSync(homeA, homeB, { recursive: true, preserveTimestamps: true });
-  for (const name of own) {
-    rmSync(join(homeB, name), { force: true });
-    if (existsSync(join(kept, name))) cpSync(join(kept, name), join(homeB, name), { preserveTimestamps: true });
+  // All of A but the key of its node, as a second daemon of an organisation is set up by hand.
+  for (const part of ['data', 'api.key', 'keys/org.key']) {
+    rmSync(join(homeB, part), { recursive: true, force: true });
+    cpSync(join(homeA, part), join(homeB, part), { recursive: true, preserveTimestamps: true });
+    chmodSync(join(homeB, part), statSync(join(homeA, part)).mode & 0o777);
   }
-  rmSync(kept, { recursive: true });
   writeFileSync(join(homeA, '..', 'filled'), `${facts}\n`);
 }
 
