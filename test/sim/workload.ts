@@ -1,5 +1,6 @@
 import { FactError, hlcWall } from '../../src/facts/index.ts';
 import { NodeError } from '../../src/node/errors.ts';
+import type { StigmeshNode } from '../../src/node/node.ts';
 import type { AssertInput } from '../../src/node/types.ts';
 import { ANONYMOUS } from '../../src/policy/principal.ts';
 import type { Random } from '../support/random.ts';
@@ -64,7 +65,7 @@ export class Workload {
     const name = `${at.name}/${++this.#counter}`;
     const { ledger: _, simulation } = this.#cluster;
     simulation.record(`${name} ${kind}`);
-    const acting = WRITES[kind]({ daemon: at, random: this.#random, name, now: at.life.world.now() });
+    const acting = WRITES[kind]({ daemon: at, node: at.node, random: this.#random, name, now: at.life.world.now() });
     acting.then(
       (ids) => {
         this.#safety.acknowledge(at, ids);
@@ -80,6 +81,8 @@ export class Workload {
 
 interface Writing {
   readonly daemon: SimDaemon;
+  /** Of the life of the daemon in which the write began. */
+  readonly node: StigmeshNode;
   readonly random: Random;
   readonly name: string;
   /** Unix ms by the daemon's clock. */
@@ -91,65 +94,65 @@ const WRITES = {
   assert: one,
   again: one,
   more: one,
-  async batch({ daemon, random, name }) {
+  async batch({ daemon, node, random, name }) {
     const size = 2 + random.below(6);
     const facts = Array.from({ length: size }, (_, at) => ({ ...fact(daemon, random), value: text(`${name} ${at}`) }));
-    const { items } = await daemon.node.facts.assertBatch(ANONYMOUS, { facts, atomic: random.next() < 0.5 });
+    const { items } = await node.facts.assertBatch(ANONYMOUS, { facts, atomic: random.next() < 0.5 });
     return items.flatMap((item) => (item.status === 'error' ? [] : [item.factId]));
   },
-  async garden({ daemon, random }) {
+  async garden({ daemon, node, random }) {
     const [slug, scope] = random.pick(Object.entries(GARDENS));
     const garden_id = `stigmem://${daemon.org}/garden/${slug}`;
-    return [(await daemon.node.facts.assert(ANONYMOUS, { ...fact(daemon, random), scope, garden_id })).fact.id];
+    return [(await node.facts.assert(ANONYMOUS, { ...fact(daemon, random), scope, garden_id })).fact.id];
   },
   /** About what stands on another organisation's name: an opinion that stays at home. */
-  async foreign({ daemon, random }) {
+  async foreign({ daemon, node, random }) {
     const entity = `stigmem://elsewhere.example/user/u${random.below(ENTITIES)}`;
-    return [(await daemon.node.facts.assert(ANONYMOUS, { ...fact(daemon, random), entity })).fact.id];
+    return [(await node.facts.assert(ANONYMOUS, { ...fact(daemon, random), entity })).fact.id];
   },
-  async expiring({ daemon, random, now }) {
+  async expiring({ daemon, node, random, now }) {
     const valid_until = new Date(now + 1000 * (1 + random.below(LIFE_S))).toISOString();
-    return [(await daemon.node.facts.assert(ANONYMOUS, { ...fact(daemon, random), valid_until })).fact.id];
+    return [(await node.facts.assert(ANONYMOUS, { ...fact(daemon, random), valid_until })).fact.id];
   },
-  async retract({ daemon, random }) {
+  async retract({ daemon, node, random }) {
     const { entity, relation, scope, source } = fact(daemon, random);
-    return [(await daemon.node.facts.retract(ANONYMOUS, { entity, relation, scope, source })).fact.id];
+    return [(await node.facts.retract(ANONYMOUS, { entity, relation, scope, source })).fact.id];
   },
   /** A retraction of what others said: an opinion. */
-  async deny({ daemon, random }) {
-    return [(await daemon.node.facts.assert(ANONYMOUS, { ...fact(daemon, random), confidence: 0 })).fact.id];
+  async deny({ daemon, node, random }) {
+    return [(await node.facts.assert(ANONYMOUS, { ...fact(daemon, random), confidence: 0 })).fact.id];
   },
-  async supersede({ daemon, random, name }) {
-    const { facts } = await daemon.node.facts.query(ANONYMOUS, { limit: 20, relation: random.pick(RELATIONS) });
+  async supersede({ daemon, node, random, name }) {
+    const { facts } = await node.facts.query(ANONYMOUS, { limit: 20, relation: random.pick(RELATIONS) });
     const old = facts.filter(({ statement }) => statement.org === daemon.org)[0];
     if (!old) return [];
     const { entity, relation, scope, source } = old.statement.body;
     const garden_id = old.statement.ext.garden_id;
     const input = { entity, relation, scope, source, garden_id, confidence: 1, value: text(`instead ${name}`) };
-    return [(await daemon.node.facts.assert(ANONYMOUS, { ...input, supersedes: [old.id] })).fact.id];
+    return [(await node.facts.assert(ANONYMOUS, { ...input, supersedes: [old.id] })).fact.id];
   },
-  async ttl({ daemon, random }) {
-    const { facts } = await daemon.node.facts.query(ANONYMOUS, { limit: 5, scope: 'team' });
+  async ttl({ daemon, node, random }) {
+    const { facts } = await node.facts.query(ANONYMOUS, { limit: 5, scope: 'team' });
     const target = facts[random.below(facts.length)];
     if (!target) return [];
     const about = { entity: `fact:${target.id}`, relation: 'stigmem:ttl', scope: 'team' } as const;
     const input = { ...fact(daemon, random), ...about, value: { type: 'number', v: random.below(LIFE_S) } };
-    return [(await daemon.node.facts.assert(ANONYMOUS, input)).fact.id];
+    return [(await node.facts.assert(ANONYMOUS, input)).fact.id];
   },
-  async resolve({ daemon, random }) {
-    const { conflicts } = await daemon.node.conflicts.list(ANONYMOUS, { status: 'unresolved', limit: 10 });
+  async resolve({ daemon, node, random }) {
+    const { conflicts } = await node.conflicts.list(ANONYMOUS, { status: 'unresolved', limit: 10 });
     const conflict = conflicts[random.below(conflicts.length)];
     if (!conflict) return [];
     const side = random.pick([conflict.factA, conflict.factB]);
-    const { resolutionId } = await daemon.node.conflicts.resolve(ANONYMOUS, conflict.id, { winning_fact_id: side.id });
+    const { resolutionId } = await node.conflicts.resolve(ANONYMOUS, conflict.id, { winning_fact_id: side.id });
     return [resolutionId];
   },
 } satisfies Record<string, (writing: Writing) => Promise<readonly string[]>>;
 
 const KINDS = Object.keys(WRITES) as (keyof typeof WRITES)[];
 
-async function one({ daemon, random }: Writing): Promise<readonly string[]> {
-  return [(await daemon.node.facts.assert(ANONYMOUS, fact(daemon, random))).fact.id];
+async function one({ daemon, node, random }: Writing): Promise<readonly string[]> {
+  return [(await node.facts.assert(ANONYMOUS, fact(daemon, random))).fact.id];
 }
 
 /** Half of the entities are nobody's, so that organisations contradict each other. */
