@@ -139,7 +139,7 @@ const WRITES = {
     const input = { ...fact(daemon, random), ...about, value: { type: 'number', v: random.below(LIFE_S) } };
     return [(await node.facts.assert(ANONYMOUS, input)).fact.id];
   },
-  async resolve({ daemon, node, random }) {
+  async resolve({ node, random }) {
     const { conflicts } = await node.conflicts.list(ANONYMOUS, { status: 'unresolved', limit: 10 });
     const conflict = conflicts[random.below(conflicts.length)];
     if (!conflict) return [];
