@@ -9,7 +9,9 @@ import {
   type FactStatement,
   factDigest,
   isFact,
+  isManifest,
   isResolution,
+  type ManifestStatement,
   normalizeExt,
   type ResolutionStatement,
   sha256Name,
@@ -21,7 +23,7 @@ import {
 import { assertCode, eachVector, readVectors, type VectorFile } from './vectors.ts';
 
 interface StatementVector {
-  readonly kind: 'fact' | 'resolution' | 'opaque';
+  readonly kind: 'fact' | 'resolution' | 'manifest' | 'opaque';
   readonly canonical: string;
   readonly digest: string;
   readonly statement_id: string;
@@ -59,11 +61,15 @@ describe('facts: statements', () => {
       assert.equal(Buffer.from(digest).toString('hex'), vector.digest);
       assert.equal(statementId(digest), vector.statement_id);
       assert.equal(statement.origin, file.peer_id);
-      const kind = isFact(statement) ? 'fact' : isResolution(statement) ? 'resolution' : 'opaque';
+      const kind = 'opaque' in statement ? 'opaque' : statement.kind;
+      assert.deepEqual(
+        [isFact, isResolution, isManifest].map((is) => is(statement)),
+        ['fact', 'resolution', 'manifest'].map((one) => one === kind),
+      );
       assert.equal(kind, vector.kind);
       assert.equal(oracle(JSON.parse(vector.canonical)), vector.canonical, 'the oracle agrees');
       if (kind !== 'opaque') {
-        const encoded = encodeStatement(statement as FactStatement | ResolutionStatement);
+        const encoded = encodeStatement(statement as FactStatement | ResolutionStatement | ManifestStatement);
         assert.equal(Buffer.from(encoded.bytes).toString(), vector.canonical);
         assert.equal(Buffer.from(encoded.digest).toString('hex'), vector.digest);
       }
