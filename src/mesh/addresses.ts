@@ -104,6 +104,22 @@ export function tellable(addrs: readonly string[]): string[] {
   return [];
 }
 
+/** Who counts as one: an IPv4 address, or the /64 of an IPv6 address, which one machine has all of. */
+export function hostOf(addr: string): string {
+  const host = addr.split('/')[2] ?? '';
+  if (!host.includes(':')) return host;
+  const [head = '', tail] = host.split('::');
+  const left = head.split(':').filter(Boolean);
+  const right = (tail ?? '').split(':').filter(Boolean);
+  const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0');
+  const groups = [...left, ...zeros, ...right];
+  const network = groups.slice(0, 4).join(':');
+  // An IPv4 address in IPv6 spelling (RFC 4291, 2.5.5.2) is that address.
+  if (groups.slice(0, 6).join(':') !== '0:0:0:0:0:ffff') return network;
+  const bits = groups.slice(6).map((group) => Number.parseInt(group, 16));
+  return bits.flatMap((pair) => [pair >> 8, pair & 255]).join('.');
+}
+
 /**
  * How far inside what discovery says may lead. Our operator's word on bootstrap peers counts, and a local network can name
  * its own. A table that peers hold may lead as far inside as those peers are themselves.

@@ -28,9 +28,14 @@ export const STRANGER_GRACE_MS = 1_000;
 export const OUTBOUND_STRANGER_GRACE_MS = 10_000;
 /** Strangers remembered that connected and have said nothing yet; the oldest makes room. */
 export const MAX_STRANGERS = 256;
-/** Declare streams a minute that all strangers together get, and at once: each costs four signature checks and a write. */
+/** Declare streams a minute that the strangers of one host get, and at once: each costs four signature checks and a write. */
 export const STRANGER_DECLARES_PER_MINUTE = 60;
 export const STRANGER_DECLARES_BURST = 30;
+/** The same of all hosts together: one of them alone must not keep everybody else from pairing. */
+export const ALL_STRANGERS_DECLARES_PER_MINUTE = 600;
+export const ALL_STRANGERS_DECLARES_BURST = 120;
+/** Hosts whose strangers are counted; the one longest unused is forgotten first. */
+export const MAX_COUNTED_HOSTS = 4_096;
 /** Declare streams a minute that one declared peer gets, and at once: terms change by hand, or by a script of one hand. */
 export const PEER_DECLARES_PER_MINUTE = 120;
 export const PEER_DECLARES_BURST = 60;

@@ -47,6 +47,11 @@ export function isPeersFault(error: unknown): error is MeshError {
   return error instanceof MeshError && PEERS_FAULT.includes(error.code);
 }
 
+/** Whether bytes came that are no frame of their protocol: nothing that happens to honest peers, such as breaking off. */
+export function isBadFrame(error: unknown): error is MeshError & { code: 'frame_too_large' | 'malformed_frame' } {
+  return error instanceof MeshError && (error.code === 'frame_too_large' || error.code === 'malformed_frame');
+}
+
 /** A frame above what its protocol allows: sent by us, or announced by the other side's length prefix. */
 export function frameTooLarge(bytes: number, max: number): MeshError {
   const hint = 'split it; whoever announces more than the protocol allows is not served';

@@ -24,7 +24,7 @@ import {
   declare,
   type Introduced,
 } from './declare.ts';
-import { type MeshError, notConnected } from './errors.ts';
+import { isBadFrame, notConnected } from './errors.ts';
 import type { Registrar, Telling } from './registrar.ts';
 import { Session } from './session.ts';
 import { Strangers } from './strangers.ts';
@@ -94,7 +94,10 @@ export class Peering implements PeeringView {
     await transport.handle(
       DECLARE,
       (stream) => this.#answer(stream),
-      (peerId) => this.strangers.mayDeclare(peerId, this.#components.registrar.standing(peerId).kind === 'unknown'),
+      (peerId) => {
+        const isStranger = this.#components.registrar.standing(peerId).kind === 'unknown';
+        return this.strangers.mayDeclare(peerId, isStranger ? (this.#sessions.get(peerId)?.remoteAddr ?? '') : null);
+      },
     );
     this.#endings = [
       peers.on({ changed: (change) => this.#peerChanged(change) }),
@@ -319,9 +322,7 @@ export class Peering implements PeeringView {
       else if (outcome.status === 'refused') return this.#refused(session, outcome.code);
     } catch (error) {
       complain(log, stream.peerId, error, 'a peer did not keep to the declare protocol');
-      const { code } = error as Partial<MeshError>;
-      const isOffence = code === 'frame_too_large' || code === 'malformed_frame';
-      if (isOffence) this.#emit((listener) => listener.misbehaved?.(stream.peerId, code));
+      if (isBadFrame(error)) this.#emit((listener) => listener.misbehaved?.(stream.peerId, error.code));
       if (session.pairing) this.#cut(session, 'refused');
       throw error;
     } finally {

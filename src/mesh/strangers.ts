@@ -1,6 +1,10 @@
 import { RateLimiter } from '../policy/rate-limit.ts';
+import { hostOf } from './addresses.ts';
 import {
+  ALL_STRANGERS_DECLARES_BURST,
+  ALL_STRANGERS_DECLARES_PER_MINUTE,
   MAX_COUNTED_DECLARERS,
+  MAX_COUNTED_HOSTS,
   MAX_STRANGERS,
   PEER_DECLARES_BURST,
   PEER_DECLARES_PER_MINUTE,
@@ -20,20 +24,27 @@ export interface Stranger {
 
 /**
  * Strangers that have not said who they are, in memory only: a connection is no reason to write to the disk. Also what
- * declaring may cost us: strangers share one allowance, each declared peer has its own.
+ * declaring may cost us: the strangers of a host share one allowance, each declared peer has its own.
  */
 export class Strangers {
   readonly #known = new Map<string, Stranger>();
-  readonly #shared: RateLimiter;
+  readonly #all: RateLimiter;
+  readonly #byHost: RateLimiter;
   readonly #each: RateLimiter;
   #count = 0;
 
   /** @param now milliseconds that never go back */
   constructor(now: () => number) {
-    this.#shared = new RateLimiter({
+    this.#all = new RateLimiter({
+      perMinute: ALL_STRANGERS_DECLARES_PER_MINUTE,
+      burst: ALL_STRANGERS_DECLARES_BURST,
+      maxKeys: 1,
+      now,
+    });
+    this.#byHost = new RateLimiter({
       perMinute: STRANGER_DECLARES_PER_MINUTE,
       burst: STRANGER_DECLARES_BURST,
-      maxKeys: 1,
+      maxKeys: MAX_COUNTED_HOSTS,
       now,
     });
     this.#each = new RateLimiter({
@@ -47,6 +58,11 @@ export class Strangers {
   /** Connections of strangers since the start. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Hosts whose strangers are counted. */
+  get hosts(): number {
+    return this.#byHost.size;
   }
 
   /** @param at Unix ms */
@@ -72,8 +88,9 @@ export class Strangers {
     this.#known.delete(peerId);
   }
 
-  /** Whether a declare stream may be served now. */
-  mayDeclare(peerId: string, isStranger: boolean): boolean {
-    return (isStranger ? this.#shared.take('') : this.#each.take(peerId)).allowed;
+  /** Whether a declare stream may be served now. @param from where a stranger is seen; null for whom we know */
+  mayDeclare(peerId: string, from: string | null): boolean {
+    if (from === null) return this.#each.take(peerId).allowed;
+    return this.#byHost.take(hostOf(from)).allowed && this.#all.take('').allowed;
   }
 }

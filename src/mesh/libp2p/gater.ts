@@ -1,6 +1,6 @@
 import type { ConnectionGater, MultiaddrConnection, PeerId } from '@libp2p/interface';
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { peerIdOf, reachOf } from '../addresses.ts';
+import { hostOf, peerIdOf, reachOf } from '../addresses.ts';
 import { MAX_HALF_OPEN_PER_HOST } from '../limits.ts';
 import { plainAddress } from './addresses.ts';
 
@@ -63,7 +63,7 @@ export class Gater implements ConnectionGater {
   }
 
   denyInboundConnection(connection: MultiaddrConnection): boolean {
-    const host = hostOf(connection.remoteAddr);
+    const host = hostOf(connection.remoteAddr.toString());
     const open = this.#halfOpen.get(host) ?? 0;
     if (open >= MAX_HALF_OPEN_PER_HOST) {
       this.#refused++;
@@ -97,25 +97,9 @@ export class Gater implements ConnectionGater {
 
   #handshakeOver(connection: MultiaddrConnection): void {
     if (!this.#handshaking.delete(connection)) return;
-    const host = hostOf(connection.remoteAddr);
+    const host = hostOf(connection.remoteAddr.toString());
     const left = this.#halfOpen.get(host)! - 1;
     if (left === 0) this.#halfOpen.delete(host);
     else this.#halfOpen.set(host, left);
   }
-}
-
-/** Who counts as one: an IPv4 address, or the /64 of an IPv6 address, which one machine has all of. */
-export function hostOf(addr: Multiaddr): string {
-  const host = addr.toString().split('/')[2] ?? '';
-  if (!host.includes(':')) return host;
-  const [head = '', tail] = host.split('::');
-  const left = head.split(':').filter(Boolean);
-  const right = (tail ?? '').split(':').filter(Boolean);
-  const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0');
-  const groups = [...left, ...zeros, ...right];
-  const network = groups.slice(0, 4).join(':');
-  // An IPv4 address in IPv6 spelling (RFC 4291, 2.5.5.2) is that address.
-  if (groups.slice(0, 6).join(':') !== '0:0:0:0:0:ffff') return network;
-  const bits = groups.slice(6).map((group) => Number.parseInt(group, 16));
-  return bits.flatMap((pair) => [pair >> 8, pair & 255]).join('.');
 }

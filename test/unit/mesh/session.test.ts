@@ -3,8 +3,10 @@ import fc from 'fast-check';
 import { Alarm } from '../../../src/mesh/alarm.ts';
 import { Bans } from '../../../src/mesh/bans.ts';
 import {
+  ALL_STRANGERS_DECLARES_BURST,
   LONGEST_TIMER_MS,
   MAX_BANS,
+  MAX_COUNTED_HOSTS,
   MAX_STRANGERS,
   PEER_DECLARES_BURST,
   STRANGER_DECLARES_BURST,
@@ -155,20 +157,33 @@ describe('mesh: strangers and bans', () => {
     });
   });
 
-  it('lets all strangers together declare so often, and each peer for itself', () => {
+  it('lets the strangers of a host declare so often, those of all hosts, and each peer for itself', () => {
     let now = 0;
     const strangers = new Strangers(() => now);
-    const served = (isStranger: boolean, tries: number): number =>
-      Array.from({ length: tries }, (_, n) => strangers.mayDeclare(isStranger ? `s${n}` : 'peer', isStranger)).filter(
-        Boolean,
-      ).length;
-    assert.equal(served(true, 100), STRANGER_DECLARES_BURST);
-    assert.equal(served(false, 100), PEER_DECLARES_BURST);
+    const at = (host: number): string => `/ip4/192.0.2.${host}/tcp/1`;
+    const served = (from: string | null, tries: number): number => {
+      const may = (n: number): boolean => strangers.mayDeclare(from === null ? 'peer' : `s${n}`, from);
+      return Array.from({ length: tries }, (_, n) => may(n)).filter(Boolean).length;
+    };
+    assert.equal(served(at(1), 100), STRANGER_DECLARES_BURST);
+    assert.equal(served(at(2), 100), STRANGER_DECLARES_BURST, 'another host has its own');
+    assert.equal(served(null, 100), PEER_DECLARES_BURST);
     now += 60_000;
-    assert.equal(served(true, 1000), STRANGER_DECLARES_BURST);
+    assert.equal(served(at(1), 1000), STRANGER_DECLARES_BURST);
     now += 60_000 / STRANGER_DECLARES_PER_MINUTE;
-    assert.equal(served(true, 10), 1);
-    assert.ok(strangers.mayDeclare('another', false));
+    assert.equal(served(at(1), 10), 1);
+    assert.ok(strangers.mayDeclare('another', null));
+    now += 60_000;
+    const ofAll = Array.from({ length: 20 }, (_, host) => served(at(host), 100)).reduce((sum, n) => sum + n, 0);
+    assert.equal(ofAll, ALL_STRANGERS_DECLARES_BURST);
+  });
+
+  it('counts the strangers of so many hosts', () => {
+    const strangers = new Strangers(() => 0);
+    const host = (n: number): string => `/ip4/10.0.${n >> 8}.${n & 255}/tcp/1`;
+    while (strangers.mayDeclare('s', host(0)));
+    for (let n = 1; n <= MAX_COUNTED_HOSTS; n++) strangers.mayDeclare('s', host(n));
+    assert.ok(strangers.hosts <= MAX_COUNTED_HOSTS);
   });
 
   it(`bans until a moment, ${MAX_BANS} peers at most`, () => {
