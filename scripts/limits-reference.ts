@@ -80,6 +80,8 @@ export const LIMITS_SEEN: { readonly [M in LimitModule]: Readonly<Record<string,
     MAX_DOC_PAGE_BYTES: 'the page is not served',
   },
   'src/node/limits.ts': {
+    NOTED_FILTER_BYTES: 'what comes from peers is looked up more often',
+    NOTED_LOAD_SLICE: PACE,
     MAX_QUEUED_STATEMENTS: '`busy`; `stigmesh_write_queue_statements`',
     MAX_GROUP_STATEMENTS: '`stigmesh_commit_statements`',
     PREPARE_SLICE: PACE,

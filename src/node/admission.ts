@@ -33,6 +33,7 @@ import type { Equivocations } from './equivocation.ts';
 import { NodeError } from './errors.ts';
 import type { Expiry } from './expiry.ts';
 import type { Manifests } from './manifests.ts';
+import type { NotedTargets } from './noted.ts';
 import {
   decodeLogRecord,
   encodeLogRecord,
@@ -67,6 +68,7 @@ export interface AdmissionComponents {
   readonly manifests: Manifests;
   readonly sets: Sets;
   readonly equivocations: Equivocations;
+  readonly noted: NotedTargets;
   /** The node key: signs what is written here. */
   readonly nodeKey: KeyObject;
   /** Public key of an origin, from its peer id. Throws when the id is malformed. */
@@ -297,6 +299,7 @@ export class Admission {
     const by = Buffer.from(digest).toString('hex');
     const id = Buffer.from(target).toString('hex');
     group.ops.push({ type: 'put', key: keys.noteKey(target, kind, from.hlc, digest), value: toJson(note) });
+    this.#components.noted.add(target);
     group.notes.set(id, [...(group.notes.get(id) ?? []), { kind, hlc: from.hlc, id: by, note }]);
     const statement = group.added.get(id) ?? (await this.#stored(target));
     if (!statement || !isFact(statement) || statement.org !== from.org) return;
@@ -326,6 +329,7 @@ export class Admission {
 
   /** What was said about a statement, here and in the group being prepared. */
   async #notes(group: Group, target: Uint8Array, kind: keys.NoteKind, org: string): Promise<PendingNote[]> {
+    if (!this.#components.noted.mayHave(target)) return [];
     const notes = (group.notes.get(Buffer.from(target).toString('hex')) ?? []).filter(
       (pending) => pending.kind === kind,
     );

@@ -17,6 +17,7 @@ import type { Expiry } from './expiry.ts';
 import { Inbound } from './inbound.ts';
 import { Invites } from './invites.ts';
 import { Manifests } from './manifests.ts';
+import { NotedTargets } from './noted.ts';
 import { Peers } from './peers.ts';
 import { Reassessment } from './reassess.ts';
 import { Refusals } from './refusals.ts';
@@ -65,6 +66,7 @@ export class MeshParts {
   readonly equivocations: Equivocations;
   readonly warnings: Warnings;
   readonly #writer: Writer;
+  readonly #noted: NotedTargets;
   readonly #trusted: ReadonlySet<string>;
 
   constructor(components: MeshPartsComponents, init: MeshPartsInit) {
@@ -73,6 +75,7 @@ export class MeshParts {
     const { org, peerId, unknownOrigins, trustedResolvers } = init;
     const self = { org, peerId };
     this.#writer = writer;
+    this.#noted = new NotedTargets(store);
     this.#trusted = new Set([org, ...trustedResolvers]);
     this.warnings = new Warnings(now);
     const { warnings } = this;
@@ -131,7 +134,7 @@ export class MeshParts {
     this.admission = new Admission(
       {
         ...{ store, views, clock, cardinality, expiry, nodeKey, keyOfOrigin },
-        ...{ authority, standing, manifests, sets, equivocations },
+        ...{ authority, standing, manifests, sets, equivocations, noted: this.#noted },
       },
       { maxSkewMs: init.maxSkewMs },
     );
@@ -158,6 +161,7 @@ export class MeshParts {
   async load(): Promise<void> {
     await Promise.all([this.manifests.load(), this.standing.load(), this.peers.load(), this.invites.load()]);
     await this.sets.load(this.#writer.head.seq);
+    void this.#noted.load();
   }
 
   /** Goes on with what a former run left undone, once everything else is loaded. */
@@ -171,6 +175,7 @@ export class MeshParts {
     void this.peers.sweep();
     this.refusals.flush();
     this.reassessment.resume();
+    void this.#noted.load();
     if (this.sets.failure === undefined) return;
     this.sets.load(this.#writer.head.seq).catch(() => {
       // Tried again at the next tick; the store says what is wrong with it.
@@ -187,6 +192,7 @@ export class MeshParts {
   async stop(): Promise<void> {
     await this.reassessment.stop();
     await this.sets.stop();
+    await this.#noted.stop();
     await this.peers.settled();
     this.refusals.flush(true);
   }

@@ -216,6 +216,9 @@ export const NOTE = { supersedes: 0, ttl: 1 } as const;
 export type NoteKind = (typeof NOTE)[keyof typeof NOTE];
 export const noteKey = (target: Uint8Array, kind: NoteKind, hlc: Hlc, digest: Uint8Array): Buffer =>
   join(TAG.note, target, kind, hlcBytes(hlc), digest);
+export const allNotes = (): KeyRange => prefixRange(TAG.note);
+/** The statement a note is about. */
+export const noteTarget = (key: Uint8Array): Uint8Array => key.subarray(1, 1 + DIGEST_BYTES);
 export const noteRange = (target: Uint8Array, kind: NoteKind): KeyRange => prefixRange(TAG.note, target, kind);
 
 export const CONFLICT_STATUS = { unresolved: 0, resolved: 1 } as const;
