@@ -2,10 +2,17 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { peerIdFromPublicKey, rawPublicKey } from '../../../src/identity/index.ts';
 import type { OrgManifest } from '../../../src/identity/manifest.ts';
-import { createManifest, renewed, withNode, withRotation } from '../../../src/identity/manifest-edit.ts';
+import {
+  createManifest,
+  renewed,
+  withNode,
+  withoutNode,
+  withoutRevokedNode,
+  withRotation,
+} from '../../../src/identity/manifest-edit.ts';
 import { NodeError } from '../../../src/node/errors.ts';
 import type { KnownManifest } from '../../../src/node/federation.ts';
-import { MAX_SEEN_MANIFESTS } from '../../../src/node/mesh-limits.ts';
+import { MAX_FORMER_NODES, MAX_SEEN_MANIFESTS } from '../../../src/node/mesh-limits.ts';
 import * as keys from '../../../src/store/keys.ts';
 import { forEachSlice } from '../../../src/store/store.ts';
 import { admitPeer, at, codes, type OrgNode, openOrgNode, Signer, send } from '../../support/node-pair.ts';
@@ -211,6 +218,28 @@ describe('manifests', () => {
       return undefined;
     });
     assert.equal(rows, MAX_SEEN_MANIFESTS + 2, 'on disk as in memory');
+  });
+
+  it('remember nodes they no longer list to a bound, those dropped last', async () => {
+    await admitPeer(acme, beta);
+    const signing = { orgKey: beta.org.key, now: clock.ms };
+    const ids: string[] = [];
+    let { manifest } = beta.org;
+    // In rounds, since a manifest lists so many at a time.
+    while (ids.length <= MAX_FORMER_NODES) {
+      const round = Array.from({ length: 60 }, newPeerId);
+      ids.push(...round);
+      for (const peerId of round) manifest = withNode(manifest, { peerId }, signing);
+      await acme.node.manifests.accept(who, manifest, { pin: true });
+      for (const peerId of round)
+        manifest = withoutRevokedNode(withoutNode(manifest, peerId, at(clock), signing), peerId, signing);
+      await acme.node.manifests.accept(who, manifest, { pin: true });
+    }
+    const row = JSON.parse((await acme.store.get(keys.manifestKey('beta.example')))!.toString());
+    assert.equal(row.former.length, MAX_FORMER_NODES);
+    const kept = new Set(row.former.map(([peerId]: [string]) => peerId));
+    assert.ok(!ids.slice(0, 60).every((peerId) => kept.has(peerId)));
+    assert.ok(ids.slice(-60).every((peerId) => kept.has(peerId)));
   });
 
   it('warn their own organisation before they expire, and when they leave this node out', async () => {

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { assertSound } from '../../support/soundness.ts';
+import { fact, openTestNode, type TestNode, who } from '../../support/test-node.ts';
+
+/** A relation is multi-valued as long as its authority declares so, and no longer. */
+describe('node: declarations of cardinality', () => {
+  let t: TestNode;
+
+  beforeEach(async () => {
+    t = await openTestNode();
+    for (const v of ['tea', 'rum']) await t.node.facts.assert(who, fact({ v, relation: 'memory:likes' }));
+  });
+
+  const about = { entity: 'stigmem://acme.example/relation/memory:likes', relation: 'stigmem:cardinality' };
+  const likes = async (): Promise<number> => {
+    await t.node.settled();
+    return (await t.node.facts.query(who, { limit: 9, relation: 'memory:likes' })).facts.length;
+  };
+  const sound = async (): Promise<void> => {
+    await t.node.stop();
+    await assertSound(t.store, () => t.reopen());
+  };
+
+  it('end when another fact supersedes them', async () => {
+    const { fact: declared } = await t.node.facts.assert(who, fact({ ...about, v: 'many' }));
+    assert.equal(await likes(), 2);
+    await t.node.facts.assert(who, fact({ entity: 'user:other', v: 'x', supersedes: [declared.id] }));
+    assert.equal(await likes(), 1);
+    await sound();
+  });
+
+  it('end when they expire, by their own word or by a stigmem:ttl', async () => {
+    const valid_until = new Date(t.clock.ms + 1000).toISOString();
+    await t.node.facts.assert(who, fact({ ...about, v: 'many', valid_until }));
+    assert.equal(await likes(), 2);
+    t.clock.advance(1000);
+    assert.equal(await likes(), 1);
+    const { fact: again } = await t.node.facts.assert(who, fact({ ...about, v: 'many' }));
+    assert.equal(await likes(), 2);
+    const ttl = { entity: `fact:${again.id}`, relation: 'stigmem:ttl', type: 'number', v: 2 };
+    await t.node.facts.assert(who, fact(ttl));
+    assert.equal(await likes(), 2);
+    t.clock.advance(2000);
+    assert.equal(await likes(), 1);
+    await sound();
+  });
+
+  it('take an expiry that is moved: one row a statement, at its newest instant', async () => {
+    const { fact: one } = await t.node.facts.assert(who, fact({ v: 'x', entity: 'user:x' }));
+    const ttl = (v: number) => fact({ entity: `fact:${one.id}`, relation: 'stigmem:ttl', type: 'number', v });
+    for (const seconds of [10, 100, 50]) {
+      t.clock.advance(1);
+      await t.node.facts.assert(who, ttl(seconds));
+    }
+    const state = async () => (await t.node.facts.get(who, one.id)).fact.state;
+    t.clock.advance(20_000);
+    assert.equal(await state(), 'current');
+    t.clock.advance(30_000);
+    assert.equal(await state(), 'expired');
+    await sound();
+  });
+});
