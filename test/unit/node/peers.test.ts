@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { peerIdFromPublicKey, rawPublicKey } from '../../../src/identity/index.ts';
 import { NodeError } from '../../../src/node/errors.ts';
 import type { PeerRecord } from '../../../src/node/federation.ts';
+import { mend } from '../../../src/node/mend.ts';
 import {
   MAX_DECLARED_PEERS,
   MAX_PENDING_PEERS,
@@ -12,6 +13,7 @@ import {
 import type { PeerChange } from '../../../src/node/mesh-services.ts';
 import type { Principal } from '../../../src/policy/principal.ts';
 import * as keys from '../../../src/store/keys.ts';
+import { StoreError } from '../../../src/store/store.ts';
 import {
   admitPeer,
   at,
@@ -284,6 +286,25 @@ describe('peers', () => {
     }
     await assert.rejects(peers.remove(who, beta.peerId), refuses('peer_not_found'));
     assert.deepEqual(peers.list(), []);
+  });
+
+  it('whose records were damaged are set aside by mending, and the node opens without them', async () => {
+    await admitPeer(acme, beta);
+    const gamma = new Signer('gamma.example', clock.now);
+    await admitPeer(acme, gamma);
+    await acme.node.stop();
+    const broken = [keys.peerKey(beta.peerId), keys.organisationKey('beta.example'), keys.manifestKey('gamma.example')];
+    await acme.store.batch(
+      broken.map((key) => ({ type: 'put', key, value: Buffer.from('{"peerId":"12D') })),
+      { durable: true },
+    );
+    await assert.rejects(acme.reopen(), (error) => error instanceof StoreError && error.code === 'store_corrupt');
+    assert.equal((await mend(acme.store, false)).records, broken.length);
+    const node = await acme.reopen();
+    assert.deepEqual(
+      [node.peers.get(beta.peerId), node.peers.require(gamma.peerId).state, node.manifests.known('gamma.example')],
+      [undefined, 'active', undefined],
+    );
   });
 
   it('are as many as may be declared, and removed ones are remembered to a bound', async () => {
