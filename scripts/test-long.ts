@@ -4,13 +4,15 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 
 /**
- * The fault tests, the fuzz test and the simulator at length: what `npm test` tries a few times is tried often. Takes some
- * twenty minutes. A variable that is set already counts, and a failure names its seed (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`).
+ * The fault tests, the fuzz test, the hostile peer and the simulator at length: what `npm test` tries a few times is tried
+ * often. Takes some twenty-five minutes. A variable that is set already counts, and a failure names its seed
+ * (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`).
  */
 const LONG = {
   STIGMESH_KILL_ROUNDS: '300',
   STIGMESH_DAMAGE_POSITIONS: '3000',
   STIGMESH_FUZZ_REQUESTS: '100000',
+  STIGMESH_HOSTILE_SCALE: '10',
   STIGMESH_SIM_SEEDS: '1000',
   STIGMESH_SIM_LARGE: '5',
 };
@@ -26,6 +28,8 @@ const args = [
   'test/faults/**/*.test.ts',
   '--spec',
   'test/hostile/fuzz.test.ts',
+  '--spec',
+  'test/hostile/mesh-hostile.test.ts',
   '--spec',
   'test/sim/seeds.test.ts',
   ...process.argv.slice(2),
