@@ -84,8 +84,12 @@ export class Manifests implements ManifestService {
     this.#init = init;
   }
 
-  /** Reads every manifest into memory; call before anything else. */
+  /**
+   * Reads every manifest into memory; call before anything else. Called again when a group was resurrected: whoever
+   * follows is told of what changed with it.
+   */
   async load(): Promise<void> {
+    const known = new Map(this.#held);
     this.#held.clear();
     this.#seen.clear();
     await forEachSlice(this.#components.store, keys.manifestRange(), (rows) => {
@@ -95,6 +99,10 @@ export class Manifests implements ManifestService {
       }
       return undefined;
     });
+    for (const [authority, held] of this.#held) {
+      if (known.get(authority)?.manifest.signature === held.manifest.signature) continue;
+      for (const listener of this.#listeners) listener(this.#view(held));
+    }
   }
 
   get size(): number {

@@ -8,6 +8,7 @@ import {
   statementId,
 } from '../facts/index.ts';
 import type { BarredState } from '../facts/view.ts';
+import * as keys from '../store/keys.ts';
 import type { Store } from '../store/store.ts';
 import { Admission } from './admission.ts';
 import { Authority } from './authority.ts';
@@ -20,13 +21,14 @@ import { Manifests } from './manifests.ts';
 import { NotedTargets } from './noted.ts';
 import { Peers } from './peers.ts';
 import { Reassessment } from './reassess.ts';
+import { fromJson } from './records.ts';
 import { Refusals } from './refusals.ts';
 import { Serial } from './serial.ts';
 import { Sets } from './sets.ts';
 import { Standing, type UnknownOrigins } from './standing.ts';
 import type { ViewTable } from './view-table.ts';
 import { Warnings } from './warnings.ts';
-import type { Writer } from './writer.ts';
+import type { Head, Writer } from './writer.ts';
 
 export interface MeshPartsComponents {
   readonly store: Store;
@@ -65,6 +67,7 @@ export class MeshParts {
   readonly reassessment: Reassessment;
   readonly equivocations: Equivocations;
   readonly warnings: Warnings;
+  readonly #store: Store;
   readonly #writer: Writer;
   readonly #noted: NotedTargets;
   readonly #trusted: ReadonlySet<string>;
@@ -74,6 +77,7 @@ export class MeshParts {
     const { now, randomBytes } = components;
     const { org, peerId, unknownOrigins, trustedResolvers } = init;
     const self = { org, peerId };
+    this.#store = store;
     this.#writer = writer;
     this.#noted = new NotedTargets(store);
     this.#trusted = new Set([org, ...trustedResolvers]);
@@ -160,7 +164,10 @@ export class MeshParts {
   /** Reads into memory what views are computed by; before any view is. */
   async load(): Promise<void> {
     await Promise.all([this.manifests.load(), this.standing.load(), this.peers.load(), this.invites.load()]);
-    await this.sets.load(this.#writer.head.seq);
+    // As the disk has it: when a group was resurrected, the writer does not know its own head yet.
+    const head = await this.#store.get(keys.metaKey('head'));
+    await this.sets.load(head ? fromJson<Head>(head).seq : 0);
+    await this.reassessment.load();
     void this.#noted.load();
   }
 

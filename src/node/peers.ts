@@ -60,8 +60,12 @@ export class Peers implements PeerService {
     this.#init = init;
   }
 
-  /** Reads every peer into memory; call before anything else. */
+  /**
+   * Reads every peer into memory; call before anything else. Called again when a group was resurrected: whoever follows
+   * is told of what changed with it.
+   */
   async load(): Promise<void> {
+    const known = new Map(this.#records);
     this.#records.clear();
     await forEachSlice(this.#components.store, keys.peerRange(), (rows) => {
       for (const { value } of rows) {
@@ -71,6 +75,11 @@ export class Peers implements PeerService {
       return undefined;
     });
     this.#expect();
+    for (const [peerId, peer] of this.#records) {
+      const before = known.get(peerId);
+      if (sameJson(before, peer)) continue;
+      for (const listener of this.#listeners) listener.changed({ peer, before });
+    }
   }
 
   list(): readonly PeerRecord[] {

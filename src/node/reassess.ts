@@ -61,13 +61,18 @@ export class Reassessment {
     });
   }
 
-  /** Goes on with what a former run left, and with what an edited configuration changed. */
-  async start(): Promise<void> {
-    const { store, sets } = this.#components;
-    await forEachSlice(store, keys.reassessRange(), (rows) => {
+  /** Reads what is due: what a former run left, or a group that failed and turned out to be on disk. */
+  async load(): Promise<void> {
+    await forEachSlice(this.#components.store, keys.reassessRange(), (rows) => {
       for (const { key } of rows) this.#due.add(keys.reassessAuthorityOf(key));
       return undefined;
     });
+    this.resume();
+  }
+
+  /** Goes on with what is due, and with what an edited configuration changed. */
+  async start(): Promise<void> {
+    const { store, sets } = this.#components;
     const stored = await store.get(keys.metaKey('trust'));
     const now = JSON.stringify(this.#config);
     if (stored?.toString('utf8') !== now) {

@@ -154,11 +154,9 @@ export class Sets implements SetsService {
 
   /**
    * Reads which sets there are, and begins to load their indexes up to `head`. To be called again when a group was
-   * resurrected, and when loading failed.
+   * resurrected (then the writer waits for this, so that this must not wait for the writer), and when loading failed.
    */
   async load(head: number): Promise<void> {
-    await this.#loading;
-    this.#failure = undefined;
     await forEachSlice(this.#components.store, keys.setRange(), (rows) => {
       for (const { key, value } of rows) this.#keep(this.#held(keys.setOfKey(key), fromJson<SetRow>(value)));
       return undefined;
@@ -167,16 +165,19 @@ export class Sets implements SetsService {
       this.#ready = Promise.withResolvers();
       this.#isReady = false;
     }
-    this.#loading = this.#loadRows(head).then(
-      () => {
-        if (this.#stopped) return;
-        this.#isReady = true;
-        this.#ready.resolve();
-      },
-      (error: unknown) => {
-        this.#failure = error;
-      },
-    );
+    this.#failure = undefined;
+    this.#loading = this.#loading
+      .then(() => this.#loadRows(head))
+      .then(
+        () => {
+          if (this.#stopped) return;
+          this.#isReady = true;
+          this.#ready.resolve();
+        },
+        (error: unknown) => {
+          this.#failure = error;
+        },
+      );
   }
 
   async stop(): Promise<void> {

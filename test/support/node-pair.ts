@@ -19,6 +19,7 @@ import type { InboundOutcome, WireStatement } from '../../src/node/federation.ts
 import type { PeerDeclared } from '../../src/node/mesh-services.ts';
 import type { NodeInit, StigmeshNode } from '../../src/node/node.ts';
 import type { Pairing, PeerTerms } from '../../src/policy/sharing.ts';
+import type { Store } from '../../src/store/store.ts';
 import { digestOfKey } from '../../src/sync/key.ts';
 import { openTestNode, TestClock, type TestNode, who } from './test-node.ts';
 
@@ -153,7 +154,7 @@ export interface OrgNode extends TestNode {
 /** A node that has published the manifest of its own organisation. */
 export async function openOrgNode(
   authority: string,
-  options: Omit<Partial<NodeInit>, 'org'> & { clock?: TestClock; issuer?: Org } = {},
+  options: Omit<Partial<NodeInit>, 'org'> & { clock?: TestClock; issuer?: Org; store?: Store } = {},
 ): Promise<OrgNode> {
   const { issuer: given, clock = new TestClock(), ...more } = options;
   const t = await openTestNode({ ...more, clock, org: authority });

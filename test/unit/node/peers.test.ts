@@ -13,7 +13,9 @@ import {
 import type { PeerChange } from '../../../src/node/mesh-services.ts';
 import type { Principal } from '../../../src/policy/principal.ts';
 import * as keys from '../../../src/store/keys.ts';
+import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { StoreError } from '../../../src/store/store.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
 import {
   admitPeer,
   at,
@@ -25,7 +27,7 @@ import {
   Signer,
   send,
 } from '../../support/node-pair.ts';
-import { TestClock, who } from '../../support/test-node.ts';
+import { fact, TestClock, who } from '../../support/test-node.ts';
 
 const newPeerId = (): string => peerIdFromPublicKey(rawPublicKey(generateKeyPairSync('ed25519').privateKey));
 const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
@@ -286,6 +288,25 @@ describe('peers', () => {
     }
     await assert.rejects(peers.remove(who, beta.peerId), refuses('peer_not_found'));
     assert.deepEqual(peers.list(), []);
+  });
+
+  it('fault 44: are as the disk has them when a write failed and landed all the same, and whoever follows is told', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    const t = await openOrgNode('acme.example', { clock, store });
+    await admitPeer(t, beta);
+    await t.node.facts.assert(who, fact({ scope: 'public' }));
+    const told: string[] = [];
+    t.node.peers.on({ changed: ({ before, peer }) => told.push(`${before?.state} → ${peer.state}`) });
+    for (const landed of [false, true]) {
+      store.failBatches({ fault: 'EIO', times: 1, landed });
+      await assert.rejects(t.node.peers.remove(who, beta.peerId), StoreError);
+      assert.equal(t.node.peers.require(beta.peerId).state, 'active');
+      await t.node.writer.probe();
+      await t.node.settled();
+      assert.equal(t.node.peers.require(beta.peerId).state, landed ? 'revoked' : 'active');
+      assert.deepEqual(told, landed ? ['active → revoked'] : []);
+    }
+    assert.equal(t.node.peers.isPaired('beta.example'), false);
   });
 
   it('whose records were damaged are set aside by mending, and the node opens without them', async () => {

@@ -8,7 +8,9 @@ import type { SetCommit } from '../../../src/node/mesh-services.ts';
 import type { StigmeshNode } from '../../../src/node/node.ts';
 import { namedSet } from '../../../src/policy/sets.ts';
 import * as keys from '../../../src/store/keys.ts';
+import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { forEachSlice, type Scan, type ScanOptions, type Store } from '../../../src/store/store.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
 import {
   admitPeer,
   at,
@@ -252,6 +254,31 @@ describe('sets', () => {
     await t.node.sets.ready;
     assert.equal(t.node.sets.get('public/acme.example/memory')!.index.count, 1);
     assert.ok(!(await t.node.status()).warnings.some((text) => text.includes('reconciliation')));
+  });
+
+  it('fault 44: hold what a failed group left on the disk all the same, and nothing it did not', async () => {
+    const memory = new MemoryStore();
+    const store = new FaultyStore(memory);
+    const t = await openTestNode({ store, clock });
+    await t.node.sets.ready;
+    const count = async (): Promise<number> => {
+      await t.node.sets.ready;
+      return t.node.sets.get('public/acme.example/memory')?.index.count ?? 0;
+    };
+    for (const landed of [true, false, true]) {
+      const before = await count();
+      store.failBatches({ fault: 'EIO', times: 1, landed });
+      await assert.rejects(t.node.facts.assert(who, fact({ scope: 'public', v: `${landed} ${before}` })));
+      await t.node.writer.probe();
+      assert.equal(t.node.readiness().ready, true);
+      assert.equal(await count(), before + Number(landed));
+      await t.node.facts.assert(who, fact({ scope: 'public', v: `after ${before}` }));
+      assert.equal(await count(), before + Number(landed) + 1);
+    }
+    const index = t.node.sets.get('public/acme.example/memory')!.index;
+    const again = await t.reopen();
+    await again.sets.ready;
+    assert.deepEqual(again.sets.get('public/acme.example/memory')!.index.fingerprint(), index.fingerprint());
   });
 
   it('are of so many namespaces an organisation: for peers and for our own alike', async () => {
