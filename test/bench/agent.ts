@@ -47,7 +47,7 @@ class Connection {
   readonly #socket: Socket;
   readonly #head: string;
   #waiting: Waiting | undefined;
-  #received = Buffer.alloc(0);
+  #received: Buffer = Buffer.alloc(0);
   #chunks: Buffer[] = [];
   #size = 0;
   /** Where the body begins and the answer ends, once its head is there. */
@@ -85,7 +85,7 @@ class Connection {
       this.#join();
       const end = this.#received.indexOf(HEAD_END);
       if (end === -1) return;
-      const head = this.#received.latin1Slice(0, end);
+      const head = this.#received.toString('latin1', 0, end);
       const length = /\r\ncontent-length: (\d+)/i.exec(head)?.[1];
       if (length === undefined) {
         this.#settle()?.reject(new Error(`an answer without a length: ${head}`));

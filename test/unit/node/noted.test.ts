@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { formatHlc } from '../../../src/facts/index.ts';
 import { NOTED_LOAD_SLICE } from '../../../src/node/limits.ts';
 import { NotedTargets } from '../../../src/node/noted.ts';
+import type { ExportedStatement } from '../../../src/node/types.ts';
 import * as keys from '../../../src/store/keys.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { Random } from '../../support/random.ts';
@@ -75,7 +76,9 @@ describe('node: what something was said about', () => {
     const origin = await openTestNode();
     const { fact: old } = await origin.node.facts.assert(who, fact({ v: 'CEO' }));
     await origin.node.facts.assert(who, fact({ v: 'CTO', supersedes: [old.id] }));
-    const [first, second] = await Array.fromAsync(origin.node.transfer.exportStatements(who));
+    const exported: ExportedStatement[] = [];
+    for await (const statement of origin.node.transfer.exportStatements(who)) exported.push(statement);
+    const [first, second] = exported;
     const store = new MemoryStore();
     const options = { store, clock: origin.clock, unknownOrigins: 'accept' as const };
     const before = await openTestNode(options);
