@@ -43,8 +43,25 @@ export async function startMeshDaemon(options: MeshDaemonOptions): Promise<MeshD
       ...env,
     },
   });
+  endWithUs(daemon);
   const { peer_id: peerId } = (await call(daemon, 'GET', '/v1/federation/status')) as { peer_id: string };
   return { ...daemon, name, org, peerId };
+}
+
+const running = new Set<RunningDaemon>();
+let isGuarded = false;
+
+/** No daemon outlives whoever started it, also when that is interrupted. A frozen one would stay for good. */
+function endWithUs(daemon: RunningDaemon): void {
+  if (!isGuarded) {
+    isGuarded = true;
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+    process.once('exit', () => {
+      for (const one of running) one.process.kill('SIGKILL');
+    });
+  }
+  running.add(daemon);
+  daemon.process.once('exit', () => running.delete(daemon));
 }
 
 /** The answer, parsed. @throws Error for any status of 300 and above */
