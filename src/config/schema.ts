@@ -168,7 +168,9 @@ const mesh = z.strictObject({
     .describe('Organisations whose resolutions of conflicts apply here, besides your own.'),
   peer_statements_per_second: count(100, 1_000_000)
     .default(2000)
-    .describe('Statements a second that are taken from one peer, and ten times as many at once; it waits for the rest.'),
+    .describe(
+      'Statements a second that are taken from one peer, and ten times as many at once; it waits for the rest.',
+    ),
   invite_hours: count(1, MAX_INVITE_HOURS)
     .default(24)
     .describe('Hours an invite is good for, unless it says otherwise.'),
