@@ -23,6 +23,7 @@ import {
 } from '../facts/index.ts';
 import type { EntryState } from '../facts/view.ts';
 import type { Principal } from '../policy/principal.ts';
+import { sharingWarnings } from '../policy/sets.ts';
 import type { Store } from '../store/store.ts';
 import { type Admission, termsDigest } from './admission.ts';
 import { NodeError } from './errors.ts';
@@ -313,6 +314,7 @@ export class Commands {
       ...relationWarnings(body.relation),
       ...uriWarnings(body.entity, 'entity'),
       ...uriWarnings(body.source, 'source'),
+      ...sharingWarnings(this.#init.org, body),
     ];
     return { body, ext, warnings };
   }

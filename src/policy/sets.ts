@@ -1,4 +1,12 @@
-import { isFact, isFormalUri, isResolution, relationNamespace, type Statement, uriAuthority } from '../facts/index.ts';
+import {
+  type FactBody,
+  isFact,
+  isFormalUri,
+  isResolution,
+  relationNamespace,
+  type Statement,
+  uriAuthority,
+} from '../facts/index.ts';
 
 /**
  * Who may hold a set (mesh.md, "Sets"). A garden's statements go no further than its organisation, nor does what is its
@@ -63,6 +71,18 @@ export function speaksForOthers(statement: Statement): boolean {
 export function namesForeignSource(statement: Statement): boolean {
   if (!(isFact(statement) || isResolution(statement)) || !isFormalUri(statement.body.source)) return false;
   return !ownsAuthority(statement.org, uriAuthority(statement.body.source, statement.org));
+}
+
+/** What a writer should know about a fact that peers are meant to see, and will not (`own` above). */
+export function sharingWarnings(org: string, { entity, source, scope, confidence }: FactBody): string[] {
+  if (scope !== 'company' && scope !== 'public') return [];
+  const names = confidence === 0 ? { source } : { entity, source };
+  return Object.entries(names)
+    .filter(([, uri]) => isFormalUri(uri) && !ownsAuthority(org, uriAuthority(uri, org)))
+    .map(
+      ([member, uri]) =>
+        `${member} '${uri}' is in the name of ${uriAuthority(uri, org)}: as a claim of ${org} this stays within ${org}`,
+    );
 }
 
 /** Also of statements of unknown kinds: whatever else they say, a garden narrows who may hold them. */
