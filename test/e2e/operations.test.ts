@@ -25,6 +25,7 @@ describe('e2e: what an operator sees', function () {
   before(async () => {
     daemon = await startDaemon({
       env: {
+        STIGMESH_MESH_ENABLED: 'true',
         STIGMESH_API_METRICS_LOOPBACK: 'true',
         STIGMESH_API_RATE_LIMIT_WRITE: '60',
         STIGMESH_LIMITS_SSE_CLIENTS: '1',
@@ -110,7 +111,14 @@ describe('e2e: what an operator sees', function () {
     assert.match(String(peer_id), /^12D3/);
     assert.match(String(fingerprint), /^\w{5}-/);
     assert.ok((store_bytes as number) > 0);
-    const { uptime_s, connections, requests, api_keys, node_version, version, org, hlc_ahead_ms, ...counts } = rest;
+    const { mesh, ...others } = rest;
+    const { peers, addrs, sets, indexed, ...ofMesh } = mesh as Record<string, unknown>;
+    assert.deepEqual(peers, { pending: 0, active: 0, suspended: 0, expired: 0, revoked: 0, connected: 0 });
+    assert.match(String(addrs), /^\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\/12D3/);
+    assert.deepEqual([typeof sets, indexed, ofMesh.enabled, ofMesh.peer_id], ['number', true, true, peer_id]);
+    assert.deepEqual(Object.values(ofMesh.lag as object), [null, null, null, null], 'nobody to be behind');
+    assert.ok(Object.values(ofMesh.queues as object).every((length) => length === 0));
+    const { uptime_s, connections, requests, api_keys, node_version, version, org, hlc_ahead_ms, ...counts } = others;
     assert.ok((uptime_s as number) >= 0 && (connections as number) >= 1 && (requests as number) >= 1);
     assert.equal(node_version, process.versions.node);
     assert.deepEqual([typeof version, typeof org, typeof hlc_ahead_ms, api_keys], ['string', 'string', 'number', 1]);
@@ -131,6 +139,9 @@ describe('e2e: what an operator sees', function () {
       feed_followers: counts.feed_followers,
       sse_clients: counts.sse_clients,
       gardens: 0,
+      untrusted: 0,
+      equivocations: 0,
+      manifests: 1,
       auth: 'required',
     });
   });
