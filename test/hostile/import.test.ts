@@ -232,8 +232,10 @@ describe('hostile: import', () => {
     const { json: still } = await send(daemon, { path: `/v1/facts/${mine.id}` });
     assert.ok(['current', 'losing'].includes(still.state), still.state);
     assert.equal(still.valid_until, null);
-    const [theirs] = (await send(daemon, { path: '/v1/facts?entity=stigmem://other.example/user/bob&limit=1' })).json
-      .facts;
+    const theirsAt = '/v1/facts?entity=stigmem://other.example/user/bob&limit=1';
+    // Nobody here is paired with them: what they say waits in quarantine.
+    assert.deepEqual((await send(daemon, { path: theirsAt })).json.facts, []);
+    const [theirs] = (await send(daemon, { path: `${theirsAt}&include=quarantined` })).json.facts;
     await refused(daemon, 'foreign_supersedes', {
       path: '/v1/facts',
       body: aFact({ scope: 'company', supersedes: [theirs.id] }),

@@ -229,7 +229,9 @@ describe('API over a real node', () => {
       const forged = exported.text.split('\n')[0]!.replace('"v0"', '"vX"');
       const refused = await load(forged);
       assert.deepEqual([refused.json.rejected, refused.json.errors[0].code], [1, 'bad_signature']);
-      const { json } = await other.send({ path: '/v1/facts?limit=1' });
+      // The other node knows no manifest that lists this one: what it signed waits in quarantine.
+      assert.deepEqual((await other.send({ path: '/v1/facts?limit=1' })).json.facts, []);
+      const { json } = await other.send({ path: '/v1/facts?limit=1&include=quarantined' });
       assert.notEqual(json.facts[0].origin, (await other.send({ path: '/v1/status' })).json.peer_id);
     } finally {
       await other.stop();
