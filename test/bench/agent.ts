@@ -44,7 +44,8 @@ export class Agent {
 }
 
 class Connection {
-  readonly #socket: Socket;
+  #socket: Socket;
+  readonly #connect: () => Socket;
   readonly #head: string;
   #waiting: Waiting | undefined;
   #received: Buffer = Buffer.alloc(0);
@@ -55,15 +56,26 @@ class Connection {
 
   constructor(port: number, host: string, head: string) {
     this.#head = head;
-    this.#socket = connect(port, host);
-    this.#socket.setNoDelay();
-    this.#socket.on('data', (chunk) => this.#read(chunk));
-    this.#socket.on('error', (error) => this.#waiting?.reject(error));
-    this.#socket.on('close', () => this.#waiting?.reject(new Error('the server closed the connection')));
+    this.#connect = () => {
+      const socket = connect(port, host);
+      socket.setNoDelay();
+      socket.on('data', (chunk) => {
+        if (socket === this.#socket) this.#read(chunk);
+      });
+      const fail = (error: Error): void => {
+        if (socket === this.#socket) this.#settle()?.reject(error);
+      };
+      socket.on('error', fail);
+      socket.on('close', () => fail(new Error('the server closed the connection')));
+      return socket;
+    };
+    this.#socket = this.#connect();
   }
 
   call(method: string, path: string, body: string | undefined): Promise<Buffer> {
     const head = `${method} ${path} HTTP/1.1\r\n${this.#head}`;
+    // The server closes what is idle for long.
+    if (this.#socket.destroyed || this.#socket.readableEnded) this.#socket = this.#connect();
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
       if (body === undefined) this.#socket.write(`${head}\r\n`);
