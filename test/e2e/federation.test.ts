@@ -19,13 +19,16 @@ describe('e2e: five daemons of four organisations', function () {
       members.push(member);
       return member;
     };
-    [acme, bolt, cora, dora, acme2] = await Promise.all([
-      begin('acme.example'),
-      begin('bolt.example'),
-      begin('cora.example'),
-      begin('dora.example'),
-      begin('acme.example'),
-    ]);
+    const orgs = ['acme.example', 'bolt.example', 'cora.example', 'dora.example', 'acme.example'];
+    const started = await Promise.allSettled(orgs.map(begin));
+    for (const one of started) if (one.status === 'rejected') throw one.reason;
+    [acme, bolt, cora, dora, acme2] = started.map((one) => (one as PromiseFulfilledResult<Member>).value) as [
+      Member,
+      Member,
+      Member,
+      Member,
+      Member,
+    ];
   });
   after(() => Promise.all(members.map((member) => member.end())));
 

@@ -74,7 +74,11 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
       failed(new Error(`the daemon ended with ${code}:\n${text.join('\n')}`));
     });
   });
-  const url = await ready;
+  const url = await ready.catch((error: unknown) => {
+    // Nobody else knows of it.
+    child.kill('SIGKILL');
+    throw error;
+  });
   const key = readFileSync(join(home, 'api.key'), 'utf8').trim();
   const exited = once(child, 'exit');
   const discard = (): void => {
