@@ -48,7 +48,7 @@ export async function matrixFigure({ random, table, nodes: count, facts }: Matri
     // Everybody has what was there before, its manifest above all.
     for (const node of nodes)
       await until(() => holds(node, writer, 'warm', WARM_UP), `${node.name} to be ready`, PATIENCE_MS);
-    await writer.probe();
+    const idle = await Promise.all(nodes.map((node) => node.probe()));
     const begin = performance.now();
     const writes = await load(facts, CLIENTS, (n) =>
       writer.agent.send('POST', '/v1/facts', lab.fact(writer, n, 'public')),
@@ -60,21 +60,21 @@ export async function matrixFigure({ random, table, nodes: count, facts }: Matri
         times.push(performance.now() - begin);
       }),
     );
-    const [accepted, converged] = REFERENCE.get(count) ?? [Number.NaN, Number.NaN];
+    const [accepted, converged] = REFERENCE.get(count) ?? [];
     table.add(
       `accepted at node 1 of ${name}, 8 clients`,
       facts,
       `${rate(writes.rate)}, p50 ${ms(writes.p50)}, p95 ${ms(writes.p95)}, p99 ${ms(writes.p99)}`,
-      `reference ${accepted}/s`,
-      writes.rate / accepted!,
+      accepted === undefined ? undefined : `reference ${accepted}/s`,
+      accepted === undefined ? undefined : writes.rate / accepted,
     );
     const seconds = Math.max(...times) / 1000;
     table.add(
       `first write until all of ${name} have all`,
       facts,
       `${seconds.toFixed(2)} s`,
-      `reference ${converged} s`,
-      seconds / converged!,
+      converged === undefined ? undefined : `reference ${converged} s`,
+      converged === undefined ? undefined : seconds / converged,
     );
     const probes = await Promise.all(nodes.map((node) => node.probe()));
     const memory = probes.map((probe) => probe.memory.VmRSS ?? Number.NaN);
@@ -84,6 +84,13 @@ export async function matrixFigure({ random, table, nodes: count, facts }: Matri
       `resident memory, ${name}`,
       await statementsOf(writer),
       `node 1 ${own.toFixed(0)} MiB, others ${mean.toFixed(0)} MiB, most ${Math.max(...rest).toFixed(0)} MiB`,
+    );
+    const cost = probes.map(({ cpu }, n) => ((cpu - idle[n]!.cpu) * 1000) / facts);
+    const other = cost.slice(1).reduce((sum, one) => sum + one, 0) / (count - 1);
+    table.add(
+      `CPU time a fact, ${name}`,
+      facts,
+      `node 1 ${cost[0]!.toFixed(0)} µs, another ${other.toFixed(0)} µs, all ${cost.reduce((sum, one) => sum + one, 0).toFixed(0)} µs`,
     );
     table.add(`event loop of node 1 of ${name}`, facts, blockText(probes[0]!));
   } finally {

@@ -11,10 +11,18 @@ const MOST_DESCRIPTORS = 1_200;
 
 /** What is not as it must be, each told once. */
 export class Violations {
-  readonly #found = new Map<string, string>();
+  readonly #found = new Set<string>();
+  readonly #onFound: (violation: string) => void;
+
+  constructor(onFound: (violation: string) => void = () => {}) {
+    this.#onFound = onFound;
+  }
 
   add(rule: string, detail: string): void {
-    this.#found.set(`${rule}: ${detail}`, rule);
+    const violation = `${rule}: ${detail}`;
+    if (this.#found.has(violation)) return;
+    this.#found.add(violation);
+    this.#onFound(violation);
   }
 
   get count(): number {
@@ -22,7 +30,7 @@ export class Violations {
   }
 
   list(most = 50): string[] {
-    return [...this.#found.keys()].slice(0, most);
+    return [...this.#found].slice(0, most);
   }
 }
 

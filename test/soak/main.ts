@@ -43,13 +43,13 @@ const MAX_WRITES_UNDER_WAY = 64;
 const directory = mkdtempSync(join(tmpdir(), 'stigmesh-soak-'));
 const [forWrites, forFaults] = [new Random(seed), new Random(seed + 1)];
 const ledger = new Ledger();
-const violations = new Violations();
 const samples: Sample[] = [];
 const settled: Settled[] = [];
 const began = performance.now();
 const log = (text: string): void => {
   console.error(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${text}`);
 };
+const violations = new Violations((violation) => log(`violation: ${violation}`));
 
 const fleet = await Fleet.open(directory, (member, data, at) => {
   const entry = ledger.entries.get(/"v":"(m\d+) /.exec(data)?.[1] ?? '');
