@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   active,
@@ -53,9 +53,11 @@ const MEMBERS = [
 export class Fleet {
   readonly members: readonly Member[];
   readonly #from = Date.now();
+  readonly #logLevel: string;
   readonly #onCommit: (member: Member, data: string, at: number) => void;
 
-  private constructor(members: readonly Member[], onCommit: Fleet['onCommit']) {
+  private constructor(members: readonly Member[], onCommit: Fleet['onCommit'], logLevel: string) {
+    this.#logLevel = logLevel;
     this.members = members;
     this.#onCommit = onCommit;
   }
@@ -65,7 +67,7 @@ export class Fleet {
     return this.#onCommit;
   }
 
-  static async open(directory: string, onCommit: Fleet['onCommit']): Promise<Fleet> {
+  static async open(directory: string, onCommit: Fleet['onCommit'], logLevel = 'info'): Promise<Fleet> {
     const ports = await freePorts(MEMBERS.length);
     const members = MEMBERS.map(({ name, org, clock }, at): Member => {
       const home = join(directory, name);
@@ -74,7 +76,7 @@ export class Fleet {
       const life = { daemon: undefined, peerId: '', isAwake: false, restarts: 0, kills: 0, following: undefined };
       return { name, org, clock, home, port: ports[at]!, ...life };
     });
-    const fleet = new Fleet(members, onCommit);
+    const fleet = new Fleet(members, onCommit, logLevel);
     for (const member of members) await fleet.start(member);
     for (const org of new Set(members.map((member) => member.org))) {
       const [first, ...others] = members.filter((member) => member.org === org);
@@ -95,7 +97,13 @@ export class Fleet {
   async start(member: Member): Promise<void> {
     const { name, org, home, port, clock } = member;
     const drifting = clock === 1 ? {} : this.#clock(clock);
-    const daemon = await startMeshDaemon({ name, org, home, port, env: drifting });
+    const daemon = await startMeshDaemon({
+      name,
+      org,
+      home,
+      port,
+      env: { ...drifting, STIGMESH_LOG_LEVEL: this.#logLevel },
+    });
     member.daemon = daemon;
     member.peerId = daemon.peerId;
     member.isAwake = true;
@@ -111,6 +119,8 @@ export class Fleet {
     if (how === 'SIGTERM') member.isAwake = false;
     member.following?.stop();
     const [code] = how === 'SIGTERM' ? [await daemon.stop()] : [await daemon.kill().then(() => null)];
+    const lines = daemon.logs.map((line) => `${JSON.stringify(line)}\n`);
+    appendFileSync(`${member.home}.log`, lines.join(''));
     member.isAwake = false;
     member.daemon = undefined;
     if (how === 'SIGTERM') member.restarts += 1;

@@ -22,6 +22,8 @@ const { values: options } = parseArgs({
     /** Writes a second, over all daemons. */
     rate: { type: 'string', default: '4' },
     output: { type: 'string' },
+    /** Of the daemons; with `keep`, their logs lie beside their homes. */
+    log: { type: 'string', default: 'info' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -51,10 +53,14 @@ const log = (text: string): void => {
 };
 const violations = new Violations((violation) => log(`violation: ${violation}`));
 
-const fleet = await Fleet.open(directory, (member, data, at) => {
-  const entry = ledger.entries.get(/"v":"(m\d+) /.exec(data)?.[1] ?? '');
-  if (entry && !entry.heard.has(member.name)) entry.heard.set(member.name, at);
-});
+const fleet = await Fleet.open(
+  directory,
+  (member, data, at) => {
+    const entry = ledger.entries.get(/"v":"(m\d+) /.exec(data)?.[1] ?? '');
+    if (entry && !entry.heard.has(member.name)) entry.heard.set(member.name, at);
+  },
+  options.log,
+);
 log(`five daemons paired, seed ${seed}, ${minutes} minutes, ${rate} writes/s`);
 const workload = new Workload(fleet, ledger, forWrites, violations);
 const checker = new Checker(fleet, ledger, violations);
