@@ -18,6 +18,7 @@ import type {
 } from '../node/federation.ts';
 import { PEER_STATES } from '../node/federation.ts';
 import type { InviteService, ManifestService, PeerService } from '../node/mesh-services.ts';
+import { blankRecord } from '../node/peer-terms.ts';
 import type { Principal } from '../policy/principal.ts';
 import { setOf } from '../policy/sets.ts';
 import { isShared, type PeerTerms } from '../policy/sharing.ts';
@@ -270,23 +271,7 @@ function termsOf({ gives, takes, namespaces }: PeerTerms): PeerTerms {
 
 /** Somebody who connected and said nothing yet, as a record would have it. */
 function strangerRecord({ peerId, firstSeenAt, lastSeenAt }: Stranger): PeerRecord {
-  return {
-    peerId,
-    org: null,
-    orgKey: null,
-    addrs: [],
-    state: 'pending',
-    via: 'unknown',
-    ours: { gives: [], takes: [], namespaces: null },
-    expiresAt: null,
-    approved: false,
-    suspended: false,
-    revokedBy: null,
-    theirs: null,
-    createdAt: firstSeenAt,
-    changedAt: firstSeenAt,
-    lastSeenAt,
-  };
+  return { ...blankRecord(peerId, 'unknown', firstSeenAt), lastSeenAt };
 }
 
 /** @throws NodeError `invalid_address` */

@@ -12,6 +12,27 @@ export const SIBLING_TERMS: PeerTerms = {
   namespaces: null,
 };
 
+/** A peer of which nothing is known but that it is there. @param at Unix ms */
+export function blankRecord(peerId: string, via: PeerRecord['via'], at: number): PeerRecord {
+  return {
+    peerId,
+    org: null,
+    orgKey: null,
+    addrs: [],
+    state: 'pending',
+    via,
+    ours: { gives: [], takes: [], namespaces: null },
+    expiresAt: null,
+    approved: false,
+    suspended: false,
+    revokedBy: null,
+    theirs: null,
+    createdAt: at,
+    changedAt: at,
+    lastSeenAt: null,
+  };
+}
+
 /** Stands for a peer in the audit log. It may nothing here: what it sends is judged by what it declared. */
 export function peerPrincipal(peerId: string): Principal {
   return { keyId: null, entity: `peer:${peerId}`, permissions: new Set(), scopes: new Set() };

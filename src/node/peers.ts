@@ -1,5 +1,5 @@
 import { type Principal, SYSTEM } from '../policy/principal.ts';
-import type { Pairing, PeerTerms } from '../policy/sharing.ts';
+import type { Pairing } from '../policy/sharing.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Reader } from '../store/store.ts';
 import { NodeError } from './errors.ts';
@@ -7,6 +7,7 @@ import type { KnownManifest, PeerPatch, PeerRecord } from './federation.ts';
 import { MAX_DECLARED_PEERS, MAX_PENDING_PEERS, MAX_REMOVED_PEERS, SEEN_WRITE_MS } from './mesh-limits.ts';
 import type { PeerDeclared, PeerListener, PeerService } from './mesh-services.ts';
 import {
+  blankRecord,
   normalAddrs,
   normalTerms,
   peerDetail,
@@ -42,8 +43,6 @@ interface Change {
   readonly type: string | null;
   readonly who: Principal;
 }
-
-const NOTHING: PeerTerms = { gives: [], takes: [], namespaces: null };
 
 /** Every peer on record, in memory, written through. */
 export class Peers implements PeerService {
@@ -326,24 +325,7 @@ export class Peers implements PeerService {
   }
 
   #fresh(peerId: string, via: PeerRecord['via']): PeerRecord {
-    const now = this.#components.now();
-    return {
-      peerId,
-      org: null,
-      orgKey: null,
-      addrs: [],
-      state: 'pending',
-      via,
-      ours: NOTHING,
-      expiresAt: null,
-      approved: false,
-      suspended: false,
-      revokedBy: null,
-      theirs: null,
-      createdAt: now,
-      changedAt: now,
-      lastSeenAt: null,
-    };
+    return blankRecord(peerId, via, this.#components.now());
   }
 
   #declaredRecord(base: PeerRecord, { org, orgKey, addrs, terms, signedAt, expiresAt }: PeerDeclared): PeerRecord {

@@ -7,33 +7,8 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findHolder, isRunning, lockFileOf } from '../../src/cli/running.ts';
 import { resolvePaths } from '../../src/config/paths.ts';
+import { stigmesh } from '../support/command.ts';
 import { BIN, cleanEnvironment, type RunningDaemon, startDaemon } from '../support/daemon.ts';
-
-interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the command as a user would. STIGMESH_URL is not set: the command has to find the daemon of the home. */
-async function stigmesh(home: string, args: readonly string[], stdin = ''): Promise<Ran> {
-  const child = spawn(process.execPath, [BIN, ...args], {
-    env: { ...cleanEnvironment(), STIGMESH_HOME: home },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-  });
-  child.stdin.on('error', () => {});
-  child.stdin.end(stdin);
-  const [code] = await once(child, 'close');
-  return { code: code as number | null, stdout, stderr };
-}
 
 const children = new Set<ChildProcess>();
 

@@ -1,39 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BIN, cleanEnvironment, type RunningDaemon, startDaemon } from '../support/daemon.ts';
-
-interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { type Ran, stigmesh } from '../support/command.ts';
+import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
 
 /** Longest that the mesh may take to come to something: two processes on one machine. */
 const DEADLINE_MS = 20_000;
-
-/** Runs a command in a home, as its operator would. */
-async function stigmesh(home: string, args: readonly string[], stdin = ''): Promise<Ran> {
-  const child = spawn(process.execPath, [BIN, ...args], {
-    env: { ...cleanEnvironment(), STIGMESH_HOME: home },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-  });
-  child.stdin.on('error', () => {});
-  child.stdin.end(stdin);
-  const [code] = await once(child, 'close');
-  return { code: code as number | null, stdout, stderr };
-}
 
 describe('e2e: two organisations, each by its own command line', function () {
   this.timeout(120_000);

@@ -1,9 +1,9 @@
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BIN, cleanEnvironment, type RunningDaemon, startDaemon } from './daemon.ts';
+import { type Ran, stigmesh } from './command.ts';
+import { type RunningDaemon, startDaemon } from './daemon.ts';
 
 /** Daemons in network namespaces of their own: their own addresses, links that can be cut (iproute2, Linux, root). */
 
@@ -19,12 +19,6 @@ export interface LabNode {
   readonly address: string;
   readonly home: string;
   readonly daemon: RunningDaemon;
-}
-
-export interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
 }
 
 /** Why there can be no namespaces on this machine; null when there can. */
@@ -99,24 +93,8 @@ export class NetnsLab {
   }
 
   /** Runs a command in the namespace and the home of a daemon. */
-  async run({ name, home }: LabNode, args: readonly string[], stdin = ''): Promise<Ran> {
-    const [file, ...before] = this.#within(name) as [string, ...string[]];
-    const child = spawn(file, [...before, process.execPath, BIN, ...args], {
-      env: { ...cleanEnvironment(), STIGMESH_HOME: home },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-    });
-    child.stdin.on('error', () => {});
-    child.stdin.end(stdin);
-    const [code] = await once(child, 'close');
-    return { code: code as number | null, stdout, stderr };
+  run({ name, home }: LabNode, args: readonly string[], stdin = ''): Promise<Ran> {
+    return stigmesh(home, args, stdin, this.#within(name));
   }
 
   /** Its stdout. @throws Error when it did not end well */
