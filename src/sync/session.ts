@@ -327,9 +327,12 @@ export class SyncSession {
     return this.#counters.refused > 0 || peer.refused > 0 ? 'refused' : 'diverged';
   }
 
-  /** Whether sets changed otherwise than by what this session brought. */
+  /**
+   * Whether sets changed otherwise than by what this session brought. What was wanted and turns out to be known was brought by
+   * somebody else meanwhile: the store may hold it a moment before its index does.
+   */
   #hasChanged(): boolean {
-    return this.#sets.changes() !== this.#counters.accepted;
+    return this.#counters.known > 0 || this.#sets.changes() !== this.#counters.accepted;
   }
 
   #isWithinBudget(now: number): boolean {

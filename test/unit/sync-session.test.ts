@@ -77,6 +77,19 @@ describe('sync: sessions', () => {
     assert.equal(second.index(SET).count, 5);
   });
 
+  it('blame nobody for a statement that the store holds a moment before its index does', () => {
+    for (const opens of ['us', 'them'] as const) {
+      const us = side(...statements(0, 60));
+      const them = side(...statements(0, 80));
+      // Another session brings the same, and is just being written.
+      us.deliver = (received) => ({ accepted: 0, known: received.length, refused: 0 });
+      const { initiator, responder } = runPair(...(opens === 'us' ? ([us, them] as const) : ([them, us] as const)));
+      for (const { outcome, reason, peerAtFault } of [initiator, responder]) {
+        assert.deepEqual([outcome, reason, peerAtFault], ['progress', 'changed', false]);
+      }
+    }
+  });
+
   it('report nothing about sharing when they were cut short', () => {
     for (let cutAt = 1; ; cutAt++) {
       let frames = 0;
