@@ -313,7 +313,9 @@ export class SyncSession {
   #conclude(peer: Turn): void {
     const peerRole: RootRole = this.#init.role === 'initiator' ? 'responder' : 'initiator';
     this.#hasConcluded = this.#writer.limit === undefined && !peer.truncated;
-    if (Buffer.compare(this.#sets.check(peerRole), peer.check) === 0) this.#converged();
+    // What a limit left out may be the name of a set, which is in neither side's check then.
+    const isWhole = this.#writer.limit === undefined && !peer.truncated;
+    if (isWhole && Buffer.compare(this.#sets.check(peerRole), peer.check) === 0) this.#converged();
     else this.#finish(this.#difference(peer));
   }
 

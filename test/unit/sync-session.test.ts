@@ -90,6 +90,17 @@ describe('sync: sessions', () => {
     }
   });
 
+  it('are not converged when a limit kept the name of a set from being told', () => {
+    const other = 'public/acme.example/other';
+    for (let bytes = 40; bytes < 1500; bytes += 7) {
+      const first = side(statement(0), statement(1, other), statement(2));
+      const second = side(statement(0));
+      const { initiator, responder } = runPair(first, second, { initiator: { budget: { bytes } } });
+      const isEqual = first.statements.size === second.statements.size;
+      for (const { outcome } of [initiator, responder]) assert.ok(outcome !== 'converged' || isEqual, `${bytes} bytes`);
+    }
+  });
+
   it('report nothing about sharing when they were cut short', () => {
     for (let cutAt = 1; ; cutAt++) {
       let frames = 0;
