@@ -10,7 +10,6 @@ import type { MeshService } from './mesh/service.ts';
 import { observeProcess } from './metrics.ts';
 import { createNodeMetrics, observeNode } from './node/metrics.ts';
 import type { NodeStatus, Readiness } from './node/types.ts';
-import { openMesh } from './open-mesh.ts';
 import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 
 export { type InitOptions, type InitReport, initHome, lockFile, reindexHome, verifyHome } from './home.ts';
@@ -74,7 +73,12 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   });
   const { node, identity } = home;
   observeNode(metrics, node);
-  const mesh = await orClose(home, () => (config.mesh.enabled ? openMesh(home, { ...options, metrics }) : null));
+  const mesh = await orClose(home, async () => {
+    if (!config.mesh.enabled) return null;
+    // Loading libp2p takes longer than everything else at the start: only where it is used.
+    const { openMesh } = await import('./open-mesh.ts');
+    return openMesh(home, { ...options, metrics });
+  });
   const api = createApi(
     {
       facts: node.facts,
@@ -184,9 +188,9 @@ function fingerprintOf({ node, identity }: OpenHome): string {
 }
 
 /** What is made of an open home; if it cannot be, the home is closed again. */
-async function orClose<T>(home: OpenHome, make: () => T): Promise<T> {
+async function orClose<T>(home: OpenHome, make: () => Promise<T>): Promise<T> {
   try {
-    return make();
+    return await make();
   } catch (error) {
     await home.close();
     throw error;
