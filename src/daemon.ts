@@ -14,7 +14,7 @@ import { SCHEMA_VERSION } from './store/migrations/migrations.ts';
 
 export { type InitOptions, type InitReport, initHome, lockFile, reindexHome, verifyHome } from './home.ts';
 
-export interface StartOptions extends Omit<HomeOptions, 'notice' | 'metrics'> {
+export interface StartOptions extends Omit<HomeOptions, 'notice' | 'metrics' | 'started'> {
   readonly log: Logger;
 }
 
@@ -66,8 +66,10 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   const metrics = new Registry();
   const nodeVersion = process.versions.node;
   observeProcess(metrics, { version, schema: SCHEMA_VERSION, node: nodeVersion }, config);
+  const serving = Promise.withResolvers<void>();
   const home = await openHome({
     ...options,
+    started: serving.promise,
     notice: (message) => log.warn({ event: 'notice' }, message),
     metrics: createNodeMetrics(metrics),
   });
@@ -145,6 +147,7 @@ export async function startDaemon(options: StartOptions): Promise<Daemon> {
   }
   const { url } = api;
   const status = await node.status();
+  serving.resolve();
   const endWatch = systemTimers.every(
     READINESS_MS,
     watchReadiness(() => node.readiness(), log),

@@ -56,9 +56,11 @@ export interface HomeOptions {
   readonly notice: (message: string) => void;
   /** What the node counts while it runs; null or absent for maintenance. */
   readonly metrics?: NodeMetrics | null;
+  /** What can wait until a daemon serves waits for this; absent for maintenance. */
+  readonly started?: Promise<void>;
 }
 
-export interface InitOptions extends Omit<HomeOptions, 'notice'> {
+export interface InitOptions extends Omit<HomeOptions, 'notice' | 'started'> {
   /** Name of the organisation; otherwise what the configuration says (the host's name on a fresh machine). */
   readonly authority?: string | undefined;
 }
@@ -288,7 +290,7 @@ export function lockFile(paths: StigmeshPaths): string {
 function openNode(
   store: Store,
   identity: Identity,
-  { loaded, now, metrics = null }: HomeOptions,
+  { loaded, now, metrics = null, started }: HomeOptions,
   storeWarnings: () => readonly string[] = () => [],
 ): Promise<StigmeshNode> {
   const { config } = loaded;
@@ -303,6 +305,7 @@ function openNode(
       clearInterval: clearInterval as (timer: never) => void,
       storeWarnings,
       metrics,
+      ...(started && { started }),
     },
     {
       nodeKey: identity.nodeKey,

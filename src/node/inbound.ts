@@ -14,7 +14,7 @@ import type { Refusals } from './refusals.ts';
 import type { Sets } from './sets.ts';
 import { keyOf } from './view-table.ts';
 import type { Warnings } from './warnings.ts';
-import type { Writer } from './writer.ts';
+import { stopping, type Writer } from './writer.ts';
 
 export interface InboundComponents {
   readonly store: Reader;
@@ -76,6 +76,7 @@ export class Inbound implements InboundService {
     const { sets } = this.#components;
     if (sets.failure !== undefined) throw new NodeError('busy', 'the sets could not be loaded', 'retry in a moment');
     await sets.ready;
+    if (!sets.isReady) throw stopping();
   }
 
   /** Form, and whether it may come from this peer at all. */

@@ -42,6 +42,7 @@ export interface MeshPartsComponents {
   readonly publicKeyOf: (peerId: string) => Uint8Array;
   readonly now: () => number;
   readonly randomBytes: (count: number) => Uint8Array;
+  readonly started: Promise<void>;
 }
 
 export interface MeshPartsInit {
@@ -74,7 +75,7 @@ export class MeshParts {
 
   constructor(components: MeshPartsComponents, init: MeshPartsInit) {
     const { store, writer, views, clock, cardinality, expiry, nodeKey, keyOfOrigin, publicKeyOf } = components;
-    const { now, randomBytes } = components;
+    const { now, randomBytes, started } = components;
     const { org, peerId, unknownOrigins, trustedResolvers } = init;
     const self = { org, peerId };
     this.#store = store;
@@ -88,6 +89,7 @@ export class MeshParts {
       {
         store,
         writer,
+        started,
         onForeign: (of, seq) => this.standing.count(of, seq),
         isQuarantined: (of) => this.standing.isQuarantined(of),
         onDamaged: (digest) =>
@@ -197,8 +199,9 @@ export class MeshParts {
   }
 
   async stop(): Promise<void> {
-    await this.reassessment.stop();
+    const judged = this.reassessment.stop();
     await this.sets.stop();
+    await judged;
     await this.#noted.stop();
     await this.peers.settled();
     this.refusals.flush(true);

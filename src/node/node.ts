@@ -40,6 +40,8 @@ export interface NodeComponents {
   /** What the store has to say to its operator at the moment. */
   readonly storeWarnings?: () => readonly string[];
   readonly metrics?: NodeMetrics | null;
+  /** What only peers need is read into memory from then on: it must not delay the start. At once where it is left out. */
+  readonly started?: Promise<void>;
 }
 
 export interface NodeInit {
@@ -149,7 +151,7 @@ export class StigmeshNode {
     this.#mesh = new MeshParts(
       {
         ...{ store, writer, views, clock, cardinality, expiry: this.#expiry, nodeKey, keyOfOrigin, publicKeyOf },
-        ...{ now, randomBytes: components.randomBytes },
+        ...{ now, randomBytes: components.randomBytes, started: components.started ?? Promise.resolve() },
       },
       { ...init, formerPeerIds: meta.formerPeerIds },
     );

@@ -29,6 +29,8 @@ export interface SetsComponents {
   readonly isQuarantined: (org: string) => boolean;
   /** Told of a statement whose record turned out to be damaged when it was to be sent. */
   readonly onDamaged: (digest: Digest) => void;
+  /** The indexes of a large log are not loaded before: only peers need them. */
+  readonly started: Promise<void>;
 }
 
 export interface SetsInit {
@@ -88,6 +90,7 @@ export class Sets implements SetsService {
   #next = 1;
   #loading: Promise<void> = Promise.resolve();
   #stopped = false;
+  readonly #ended = Promise.withResolvers<void>();
   #failure: unknown;
 
   constructor(components: SetsComponents, init: SetsInit) {
@@ -166,7 +169,7 @@ export class Sets implements SetsService {
       this.#isReady = false;
     }
     this.#failure = undefined;
-    this.#loading = this.#loading
+    this.#loading = Promise.all([this.#loading, Promise.race([this.#components.started, this.#ended.promise])])
       .then(() => this.#loadRows(head))
       .then(
         () => {
@@ -182,7 +185,10 @@ export class Sets implements SetsService {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#ended.resolve();
     await this.#loading;
+    // Whoever waits for the indexes finds that they are not there, and that the node stops.
+    this.#ready.resolve();
   }
 
   /**

@@ -75,18 +75,27 @@ function listen(path: string): void {
     setTimeout(look, STEP).unref();
   };
   look();
-  const within = (start: number, end: number): number =>
-    collections.reduce(
-      (sum, one) => sum + Math.max(0, Math.min(end, one.start + one.duration) - Math.max(start, one.start)),
-      0,
-    );
+  /** Both come in order of time: all of them against all of them takes seconds after minutes of load. */
+  const collected = (): number[] => {
+    let first = 0;
+    return blocks.map(({ start, end }) => {
+      while (first < collections.length && collections[first]!.start + collections[first]!.duration <= start) first++;
+      let sum = 0;
+      for (let at = first; at < collections.length && collections[at]!.start < end; at++) {
+        const one = collections[at]!;
+        sum += Math.min(end, one.start + one.duration) - Math.max(start, one.start);
+      }
+      return sum;
+    });
+  };
   const report = (): ProbeReport => {
     const { user, system } = process.cpuUsage();
     const { heapUsed, heapTotal, external } = process.memoryUsage();
     const durations = collections.map(({ duration }) => duration);
+    const gc = collected();
     return {
       blocks: blocks
-        .map(({ start, end, cpu }) => ({ wall: end - start - STEP, cpu, gc: within(start, end) }))
+        .map(({ start, end, cpu }, at) => ({ wall: end - start - STEP, cpu, gc: gc[at]! }))
         .sort((a, b) => b.wall - a.wall),
       collections: {
         count: durations.length,
@@ -106,6 +115,9 @@ function listen(path: string): void {
       socket.end(JSON.stringify(report()));
       collections = [];
       blocks = [];
+      // What the report took is none of the daemon's.
+      last = performance.now();
+      lastCpu = threadCpu();
     }, 5);
   });
   // The launcher begins its process anew, and only the second one serves.

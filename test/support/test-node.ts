@@ -28,7 +28,7 @@ export interface TestNode {
   readonly clock: TestClock;
   readonly init: NodeInit;
   /** Opens another node on the same store, as a restart does. */
-  reopen(changes?: Partial<NodeInit>): Promise<StigmeshNode>;
+  reopen(changes?: Partial<NodeInit>, started?: Promise<void>): Promise<StigmeshNode>;
   /** What every node opened here does once a second. */
   tick(): void;
 }
@@ -64,8 +64,11 @@ export async function openTestNode(
     },
     clearInterval: (tick: never) => ticks.delete(tick),
   };
-  const open = (more: Partial<NodeInit> = {}): Promise<StigmeshNode> =>
-    StigmeshNode.open({ store, now: clock.now, randomUUID, randomBytes, metrics, ...timers }, { ...init, ...more });
+  const open = (more: Partial<NodeInit> = {}, started = Promise.resolve()): Promise<StigmeshNode> =>
+    StigmeshNode.open(
+      { store, now: clock.now, randomUUID, randomBytes, metrics, started, ...timers },
+      { ...init, ...more },
+    );
   const tick = (): void => {
     for (const one of ticks) one();
   };

@@ -256,6 +256,35 @@ describe('sets', () => {
     assert.ok(!(await t.node.status()).warnings.some((text) => text.includes('reconciliation')));
   });
 
+  it('are not loaded before the daemon serves, and nobody who waits for them keeps it from stopping', async () => {
+    const t = await openTestNode({ clock });
+    await t.node.facts.assert(who, fact({ scope: 'public' }));
+    await t.node.stop();
+    const serving = Promise.withResolvers<void>();
+    const late = await t.reopen({}, serving.promise);
+    await late.facts.assert(who, fact({ scope: 'public', v: 'written meanwhile' }));
+    await new Promise(setImmediate);
+    assert.equal(late.sets.isReady, false);
+    assert.equal(late.sets.get('public/acme.example/memory')!.index.count, 1, 'only what was written meanwhile');
+    serving.resolve();
+    await late.sets.ready;
+    assert.equal(late.sets.get('public/acme.example/memory')!.index.count, 2);
+    await late.stop();
+
+    const never = await t.reopen({}, new Promise<void>(() => {}));
+    const beta = new Signer('beta.example', clock.now);
+    const pairing = {
+      org: 'acme.example',
+      peerOrg: 'beta.example',
+      ours: beta.declared().terms,
+      theirs: beta.declared().terms,
+    };
+    const waiting = never.inbound.admit({ peerId: beta.peerId, pairing }, [beta.fact(at(clock))]);
+    const refused = assert.rejects(waiting, (error) => error instanceof NodeError && error.code === 'stopping');
+    await never.stop();
+    await refused;
+  });
+
   it('fault 44: hold what a failed group left on the disk all the same, and nothing it did not', async () => {
     const memory = new MemoryStore();
     const store = new FaultyStore(memory);
