@@ -73,6 +73,8 @@ export const GOSSIP_CHECK_MS = 2_000;
 export const MAX_GOSSIP_SEEN = 32_768;
 /** Time within which further statements share a message, ms: half of what a commit takes. */
 export const GOSSIP_COALESCE_MS = 5;
+/** The same at most, where the machine is so busy that timers fire late, ms: larger and rarer messages cost everybody less. */
+export const MAX_GOSSIP_COALESCE_MS = 100;
 /** Statements a second this node gossips itself, sustained and at once: half of what others take from one peer. */
 export const GOSSIP_STATEMENTS_PER_SECOND = 1_000;
 export const GOSSIP_BURST_STATEMENTS = 10_000;

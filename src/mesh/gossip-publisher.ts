@@ -6,6 +6,7 @@ import {
   GOSSIP_BURST_STATEMENTS,
   GOSSIP_COALESCE_MS,
   GOSSIP_STATEMENTS_PER_SECOND,
+  MAX_GOSSIP_COALESCE_MS,
   MAX_RELAY_BYTES,
   MAX_RELAYS,
   RELAY_DELAY_MS,
@@ -33,6 +34,8 @@ export class GossipPublisher {
   readonly #limiter: RateLimiter;
   readonly #elapsed: () => number;
   #publishedAt = Number.NEGATIVE_INFINITY;
+  /** Time between two messages, ms. */
+  #pace = GOSSIP_COALESCE_MS;
   #timer: unknown;
   #relays: (WireStatement & { readonly digest: Digest })[] = [];
   #relayBytes = 0;
@@ -91,14 +94,21 @@ export class GossipPublisher {
   /** Publishes what was offered: now, or once the last message is a few milliseconds old. */
   flush(): void {
     if (this.#builder.size === 0 || this.#timer !== undefined) return;
-    const wait = this.#publishedAt + GOSSIP_COALESCE_MS - this.#elapsed();
+    const due = this.#publishedAt + this.#pace;
+    const wait = due - this.#elapsed();
     if (wait <= 0) this.#publish();
     else {
       this.#timer = this.#components.world.setTimeout(() => {
         this.#timer = undefined;
+        this.#adapt(this.#elapsed() - due);
         this.#publish();
       }, wait);
     }
+  }
+
+  /** A timer that fires late tells how busy the machine is. */
+  #adapt(late: number): void {
+    this.#pace = Math.min(MAX_GOSSIP_COALESCE_MS, Math.max(GOSSIP_COALESCE_MS, this.#pace / 2 + late));
   }
 
   stop(): void {

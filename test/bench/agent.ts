@@ -44,7 +44,8 @@ export class Agent {
 }
 
 class Connection {
-  #socket: Socket;
+  /** Opened with the first request: the server gives a connection ten seconds to begin one. */
+  #socket: Socket | undefined;
   readonly #connect: () => Socket;
   readonly #head: string;
   #waiting: Waiting | undefined;
@@ -69,25 +70,25 @@ class Connection {
       socket.on('close', () => fail(new Error('the server closed the connection')));
       return socket;
     };
-    this.#socket = this.#connect();
   }
 
   call(method: string, path: string, body: string | undefined): Promise<Buffer> {
     const head = `${method} ${path} HTTP/1.1\r\n${this.#head}`;
     // The server closes what is idle for long.
-    if (this.#socket.destroyed || this.#socket.readableEnded) this.#socket = this.#connect();
+    if (!this.#socket || this.#socket.destroyed || this.#socket.readableEnded) this.#socket = this.#connect();
+    const socket = this.#socket;
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
-      if (body === undefined) this.#socket.write(`${head}\r\n`);
+      if (body === undefined) socket.write(`${head}\r\n`);
       else {
         const length = Buffer.byteLength(body);
-        this.#socket.write(`${head}Content-Type: application/json\r\nContent-Length: ${length}${HEAD_END}${body}`);
+        socket.write(`${head}Content-Type: application/json\r\nContent-Length: ${length}${HEAD_END}${body}`);
       }
     });
   }
 
   close(): void {
-    this.#socket.destroy();
+    this.#socket?.destroy();
   }
 
   #read(chunk: Buffer): void {

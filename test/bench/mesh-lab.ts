@@ -21,6 +21,8 @@ export interface BenchNodeOptions {
   readonly org?: string;
   readonly home?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Whether it has a probe in it. */
+  readonly probed?: boolean;
 }
 
 /** Connections of the load to one daemon. */
@@ -39,7 +41,7 @@ export class Lab {
     this.#random = random;
   }
 
-  async start({ name, org = `${name}.example`, home, env }: BenchNodeOptions): Promise<BenchNode> {
+  async start({ name, org = `${name}.example`, home, env, probed = true }: BenchNodeOptions): Promise<BenchNode> {
     const socket = join(this.directory, `${name}.sock`);
     const own = home ?? join(this.directory, name);
     mkdirSync(own, { recursive: true, mode: 0o700 });
@@ -51,8 +53,10 @@ export class Lab {
     const daemon = await startMeshDaemon({
       ...{ name, org, home: own, port: port! },
       env: {
-        BENCH_PROBE: socket,
-        NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import=${new URL('probe.ts', import.meta.url)}`,
+        ...(probed && {
+          BENCH_PROBE: socket,
+          NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import=${new URL('probe.ts', import.meta.url)}`,
+        }),
         ...env,
       },
     });

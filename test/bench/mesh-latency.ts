@@ -28,7 +28,9 @@ export async function latencyFigure(options: LatencyOptions): Promise<void> {
   try {
     const nodes: BenchNode[] = [];
     for (let n = 0; n < count; n++) {
-      nodes.push(await lab.start({ name: `n${n}`, env: { STIGMESH_MESH_UNKNOWN_ORIGINS: 'accept' } }));
+      const env = { STIGMESH_MESH_UNKNOWN_ORIGINS: 'accept' };
+      // Five hundred looks a second in each of ten processes would be a part of what is measured.
+      nodes.push(await lab.start({ name: `n${n}`, env, probed: n < 2 }));
     }
     for (const [n, node] of nodes.entries()) {
       if (n === 0) continue;
@@ -84,7 +86,7 @@ async function measure(
   const writes: Promise<void>[] = [];
   for (let n = 0; n < total; n++) {
     const due = begin + (n * 1000) / WRITES_PER_SECOND;
-    if (n === warm) await Promise.all(nodes.map((node) => node.probe()));
+    if (n === warm) await Promise.all(nodes.slice(0, 2).map((node) => node.probe()));
     const wait = due - performance.now();
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
     sentAt[n] = performance.now();

@@ -62,7 +62,7 @@ for (const figure of FIGURES) {
   } else if (figure === 'replication') {
     await replicationFigure({ random, table, facts: facts(100_000), crypto });
   } else if (figure === 'frozen') {
-    await frozenFigure({ random, table, facts: facts(60_000) });
+    await frozenFigure({ random, table, facts: facts(40_000) });
   } else if (figure === 'reconcile') {
     await reconcileFigure({ random, table, facts: facts(1_000_000), homes: options.homes });
   } else {

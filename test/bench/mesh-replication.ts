@@ -173,22 +173,26 @@ export async function frozenFigure({ random, table, facts }: Options): Promise<v
     };
     const text = ({ own, heap, queues }: Awaited<ReturnType<typeof phase>>): string =>
       `${own.toFixed(0)} MiB its own, ${heap.toFixed(0)} in the heap and beside it; queues at most ${queues.toFixed(1)} MiB`;
-    await phase();
-    const awake = await phase();
-    const half = await phase();
+    const ofThree = async (what: string): Promise<Awaited<ReturnType<typeof phase>>> => {
+      let last: Awaited<ReturnType<typeof phase>>;
+      for (let n = 1; n <= 3; n++) {
+        last = await phase();
+        table.add(`memory of A, ${what}, ${n} of 3`, written, text(last));
+      }
+      return last!;
+    };
+    // What a store takes as it fills is no matter of peers: the same number of facts is written with all awake.
+    const begun = await phase();
+    const awake = await ofThree('both peers awake');
     b.process.kill('SIGSTOP');
-    const rounds = [await phase(), await phase(), await phase()];
-    table.add('memory of A, both peers awake, once', written - 4 * facts, text(awake));
-    table.add('memory of A, both peers awake, twice', written - 3 * facts, text(half));
-    for (const [n, round] of rounds.entries()) {
-      table.add(`memory of A, one of two peers frozen, ${n + 1} of 3`, written - (2 - n) * facts, text(round));
-    }
-    const growth = rounds[2]!.own - half.own;
+    const frozen = await ofThree('one of two peers frozen');
+    const growth = (from: typeof begun, to: typeof begun): string =>
+      `${(to.own - from.own).toFixed(0)} MiB its own, ${(to.heap - from.heap).toFixed(0)} MiB in the heap and beside it`;
     table.add(
-      'growth with a frozen peer over three rounds, beside one round with all awake',
+      'growth over three rounds with a frozen peer',
       3 * facts,
-      `${growth.toFixed(0)} MiB`,
-      `${(half.own - awake.own).toFixed(0)} MiB`,
+      growth(awake, frozen),
+      `all awake: ${growth(begun, awake)}`,
     );
     const begin = performance.now();
     b.process.kill('SIGCONT');

@@ -6,6 +6,7 @@ import {
   GOSSIP_BURST_STATEMENTS,
   GOSSIP_COALESCE_MS,
   MAX_EVENT_LISTENERS,
+  MAX_GOSSIP_COALESCE_MS,
   MAX_RELAY_BYTES,
   MAX_RELAYS,
   REFUSAL_EVENT_MS,
@@ -62,6 +63,33 @@ describe('mesh: putting statements into gossip', () => {
     publisher.offer(commit(5));
     publisher.flush();
     assert.deepEqual(published.at(-1), [5]);
+    assert.equal(world.pending, 0);
+  });
+
+  it('sends larger messages more rarely where timers fire late, and goes back when they do not', async () => {
+    const { world, publisher, published } = makePublisher();
+    let n = 0;
+    const gathered = async (late: number): Promise<number> => {
+      const messages = published.length;
+      publisher.offer(commit(n++));
+      publisher.flush();
+      assert.equal(published.length, messages, 'it waits for others');
+      world.jump(late);
+      let waited = 0;
+      for (; published.length === messages; waited++) await world.advance(1);
+      return waited;
+    };
+    publisher.offer(commit(n++));
+    publisher.flush();
+    assert.ok((await gathered(0)) <= GOSSIP_COALESCE_MS);
+    await gathered(45);
+    const busy = await gathered(0);
+    assert.ok(busy > 4 * GOSSIP_COALESCE_MS && busy <= 45, `${busy} ms`);
+    for (let round = 0; round < 5; round++) await gathered(0);
+    assert.ok((await gathered(0)) <= GOSSIP_COALESCE_MS);
+    await gathered(10_000);
+    const most = await gathered(0);
+    assert.ok(most > MAX_GOSSIP_COALESCE_MS / 2 && most <= MAX_GOSSIP_COALESCE_MS, `${most} ms`);
     assert.equal(world.pending, 0);
   });
 
