@@ -2,6 +2,7 @@ import { followCommits, pair } from '../support/mesh-daemons.ts';
 import { until } from '../support/until.ts';
 import { type Latency, latency, ms, summarize, type Table } from './measure.ts';
 import { type BenchNode, blockText, Lab } from './mesh-lab.ts';
+import type { ProbeReport } from './probe.ts';
 
 export interface LatencyOptions {
   readonly random: () => number;
@@ -9,17 +10,18 @@ export interface LatencyOptions {
   readonly nodes: number;
   /** How long is measured, seconds. */
   readonly seconds: number;
+  /** Writes a second. */
+  readonly perSecond: number;
   /** What a bare gossipsub message, or half of a bare echo, takes in the same run. */
   readonly bare: Readonly<Record<'public' | 'company', Latency>>;
 }
 
-const WRITES_PER_SECOND = 100;
 const WARM_UP_S = 3;
 /** Time after the last write within which everything must have come, ms. */
 const PATIENCE_MS = 30_000;
 
 /**
- * How long a write takes until a query elsewhere answers with it: 100 writes a second at the first daemon, whose peers all
+ * How long a write takes until a query elsewhere answers with it: so many writes a second at the first daemon, whose peers all
  * others are; each is heard of in the events of every other daemon, and asked for at one of them, in turn.
  */
 export async function latencyFigure(options: LatencyOptions): Promise<void> {
@@ -48,11 +50,11 @@ async function measure(
   lab: Lab,
   nodes: readonly BenchNode[],
   scope: 'public' | 'company',
-  { table, seconds, bare }: LatencyOptions,
+  { table, seconds, perSecond, bare }: LatencyOptions,
 ): Promise<void> {
   const [writer, ...readers] = nodes as [BenchNode, ...BenchNode[]];
-  const warm = WARM_UP_S * WRITES_PER_SECOND;
-  const total = warm + seconds * WRITES_PER_SECOND;
+  const warm = WARM_UP_S * perSecond;
+  const total = warm + seconds * perSecond;
   const sentAt: number[] = [];
   const acked: number[] = [];
   const visible: number[] = [];
@@ -84,9 +86,10 @@ async function measure(
   );
   const begin = performance.now();
   const writes: Promise<void>[] = [];
+  let idle: ProbeReport[] = [];
   for (let n = 0; n < total; n++) {
-    const due = begin + (n * 1000) / WRITES_PER_SECOND;
-    if (n === warm) await Promise.all(nodes.slice(0, 2).map((node) => node.probe()));
+    const due = begin + (n * 1000) / perSecond;
+    if (n === warm) idle = await Promise.all(nodes.slice(0, 2).map((node) => node.probe()));
     const wait = due - performance.now();
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
     sentAt[n] = performance.now();
@@ -103,7 +106,7 @@ async function measure(
   );
   for (const { stop } of follows) stop();
   if (failures.length > 0) throw failures[0];
-  const name = `${scope}, ${nodes.length} nodes, 100 writes/s`;
+  const name = `${scope}, ${nodes.length} nodes, ${perSecond} writes/s`;
   const seen = summarize(visible, took);
   const all = summarize(last, took);
   const answered = summarize(acked, took);
@@ -119,6 +122,13 @@ async function measure(
   table.add(`write at A until the last node has it: ${name}`, total, latency(all));
   table.add(`answer to the write at A: ${name}`, total, latency(answered));
   const [own, other] = [await writer.probe(), await readers[0]!.probe()];
+  const cpu = [own, other].map(({ cpu, threadCpu }, at) => {
+    const before = idle[at]!;
+    const each = (now: number, then: number): string => `${(((now - then) * 1000) / (total - warm)).toFixed(0)} µs`;
+    const loop = threadCpu === null || before.threadCpu === null ? 'unknown' : each(threadCpu, before.threadCpu);
+    return `${at === 0 ? 'A' : 'B'} ${each(cpu, before.cpu)}, ${loop} on the event loop`;
+  });
+  table.add(`CPU time a fact: ${name}`, total - warm, cpu.join('; '));
   table.add(`event loop of A: ${name}`, total, blockText(own));
   table.add(`event loop of B: ${name}`, total, blockText(other));
   if (took > seconds + WARM_UP_S + 1) table.add(`the load fell behind: ${name}`, total, ms(took * 1000));

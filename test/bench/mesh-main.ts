@@ -17,6 +17,7 @@ const { values: options } = parseArgs({
     nodes: { type: 'string' },
     facts: { type: 'string' },
     only: { type: 'string', multiple: true },
+    rate: { type: 'string', default: '100' },
     seconds: { type: 'string', default: '20' },
     homes: { type: 'string' },
     seed: { type: 'string', default: '1' },
@@ -57,7 +58,8 @@ for (const figure of FIGURES) {
   if (figure === 'latency') {
     for (const count of nodes('2,3,10')) {
       const bare = { public: gossip, company: half };
-      await latencyFigure({ random, table, nodes: count, seconds: Number(options.seconds), bare });
+      const [seconds, perSecond] = [Number(options.seconds), Number(options.rate)];
+      await latencyFigure({ random, table, nodes: count, seconds, perSecond, bare });
     }
   } else if (figure === 'replication') {
     await replicationFigure({ random, table, facts: facts(100_000), crypto });
