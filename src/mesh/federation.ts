@@ -241,6 +241,11 @@ export class Federation implements FederationService {
     return this.#components.ownManifest.revokeNode(who, peerId);
   }
 
+  async forgetNode(who: Principal, { peerId }: { peerId: string }): Promise<KnownManifest> {
+    requireAdmin(who);
+    return this.#components.ownManifest.forgetNode(who, peerId);
+  }
+
   /** @throws NodeError `peer_not_found` */
   #required(peerId: string): PeerRecord {
     const { peers, peering } = this.#components;

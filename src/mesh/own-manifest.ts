@@ -8,6 +8,7 @@ import {
   withMissingRotations,
   withNode,
   withoutNode,
+  withoutRevokedNode,
   withRotation,
 } from '../identity/manifest-edit.ts';
 import { rawPublicKey } from '../identity/node-key.ts';
@@ -149,6 +150,15 @@ export class OwnManifest {
       }
       return withoutNode(own, peerId, endOfInstant(signing.now), signing);
     });
+  }
+
+  /**
+   * Takes a revoked node off the list, which has room for so many.
+   *
+   * @throws NodeError `org_key_missing`; IdentityError `node_not_listed`, `node_not_revoked`
+   */
+  forgetNode(who: Principal, peerId: string): Promise<KnownManifest> {
+    return this.#edit(who, (own, signing) => withoutRevokedNode(own, peerId, signing));
   }
 
   /**

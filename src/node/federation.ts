@@ -264,6 +264,8 @@ export interface FederationService {
     input: { peerId: string; namespaces?: readonly string[] | undefined },
   ): Promise<KnownManifest>;
   revokeNode(who: Principal, input: { peerId: string }): Promise<KnownManifest>;
+  /** Takes a node that was revoked off the list. */
+  forgetNode(who: Principal, input: { peerId: string }): Promise<KnownManifest>;
 }
 
 export type { Pairing };

@@ -12,6 +12,7 @@ import {
   verifyManifest,
   withNode,
   withoutNode,
+  withoutRevokedNode,
   withRotation,
 } from '../../src/identity/index.ts';
 import { NodeError } from '../../src/node/errors.ts';
@@ -350,6 +351,12 @@ export class FakeFederation implements FederationService, MeshEventSource {
   async revokeNode(who: Principal, { peerId }: { peerId: string }): Promise<KnownManifest> {
     permit(who);
     this.#manifest = withoutNode(this.#manifest, peerId, '1795249733735.000' as never, this.#signing());
+    return this.#own();
+  }
+
+  async forgetNode(who: Principal, { peerId }: { peerId: string }): Promise<KnownManifest> {
+    permit(who);
+    this.#manifest = withoutRevokedNode(this.#manifest, peerId, this.#signing());
     return this.#own();
   }
 

@@ -154,6 +154,26 @@ const revokeNode = operation({
   },
 });
 
+const forgetNode = operation({
+  name: 'org.forgetNode',
+  method: 'POST',
+  path: '/v1/federation/org/nodes/{peer_id}/forget',
+  status: 200,
+  tag: 'federation',
+  summary: 'Take a revoked daemon off the manifest, which lists at most 64',
+  description:
+    'Who has not received what it signed rightfully by then will refuse it as not the organisation’s. Its key can be listed again.',
+  access: ['admin'],
+  rate: 'write',
+  input: { params: z.object({ peer_id: text }) },
+  output: schema.knownManifest,
+  errors: [...SIGNING_ERRORS, 'invalid_peer_id', 'node_not_revoked'],
+  async handler(call, { params }) {
+    publicKeyFromPeerId(params.peer_id);
+    return { body: wire.knownManifest(await meshOf(call).forgetNode(call.who, { peerId: params.peer_id })) };
+  },
+});
+
 export const orgOperations: readonly Operation[] = [
   listManifests,
   getManifest,
@@ -161,4 +181,5 @@ export const orgOperations: readonly Operation[] = [
   rotateKey,
   addNode,
   revokeNode,
+  forgetNode,
 ];

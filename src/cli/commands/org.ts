@@ -34,6 +34,7 @@ export function define(command: Command, cli: Cli): void {
   defineRotateKey(command.command('rotate-key'), cli);
   defineAddNode(command.command('add-node'), cli);
   defineRevokeNode(command.command('revoke-node'), cli);
+  defineForgetNode(command.command('forget-node'), cli);
   defineExport(command.command('export'), cli);
   defineAdopt(command.command('adopt'), cli);
 }
@@ -211,6 +212,29 @@ function defineRevokeNode(command: Command, cli: Cli): void {
         });
         const known = await client.delete<Known>(`/v1/federation/org/nodes/${segment(peerId as string)}`);
         await showChange(session, known, `${shortPeer(peerId as string)} revoked`);
+      }),
+    );
+}
+
+function defineForgetNode(command: Command, cli: Cli): void {
+  command
+    .summary('take a revoked daemon off the manifest')
+    .description(
+      'Take a daemon that was revoked off the manifest, which lists at most 64, revoked ones included. Do it long ' +
+        'after: who has not received what it signed rightfully by then will refuse it.',
+    )
+    .argument('<peer id>', 'as org show lists it')
+    .option(...YES)
+    .action(
+      cli.action<YesOption>(async (session, [peerId], options) => {
+        const client = await session.client();
+        await confirmOnce(session, {
+          yes: options.yes ?? false,
+          what: 'who lacks its statements would refuse them',
+          question: `Forget ${shortPeer(peerId as string)}, and that it ever spoke for the organisation?`,
+        });
+        const known = await client.post<Known>(`/v1/federation/org/nodes/${segment(peerId as string)}/forget`, {});
+        await showChange(session, known, `${shortPeer(peerId as string)} forgotten`);
       }),
     );
 }

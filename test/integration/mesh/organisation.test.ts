@@ -85,6 +85,7 @@ describe(`mesh: organisations (seed ${SEED})`, () => {
         () => two.federation.rotateOrgKey(OPERATOR),
         () => two.federation.addNode(OPERATOR, { peerId: acme.peerId }),
         () => two.federation.revokeNode(OPERATOR, { peerId: acme.peerId }),
+        () => two.federation.forgetNode(OPERATOR, { peerId: acme.peerId }),
       ]) {
         await assert.rejects(town.run(call()), { code: 'org_key_missing' });
       }
@@ -102,6 +103,21 @@ describe(`mesh: organisations (seed ${SEED})`, () => {
         town.run(acme.federation.addNode(OPERATOR, { peerId: two.peerId, namespaces: ['bolt.example'] })),
         { code: 'not_owner' },
       );
+    });
+
+    it('forgets a node once it is revoked, and may list it again', async () => {
+      const two = await grow();
+      const { peerId } = two;
+      await assert.rejects(town.run(acme.federation.forgetNode(OPERATOR, { peerId })), { code: 'node_not_revoked' });
+      await town.run(acme.federation.revokeNode(OPERATOR, { peerId }));
+      await town.run(acme.federation.forgetNode(OPERATOR, { peerId }));
+      assert.deepEqual(
+        ownOf(acme).nodes.map((node) => node.peer_id),
+        [acme.peerId],
+      );
+      await assert.rejects(town.run(acme.federation.forgetNode(OPERATOR, { peerId })), { code: 'node_not_listed' });
+      await town.run(acme.federation.addNode(OPERATOR, { peerId }));
+      assert.equal(ownOf(acme).nodes.length, 2);
     });
   });
 

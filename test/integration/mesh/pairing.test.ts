@@ -166,6 +166,7 @@ describe(`mesh: pairing (seed ${SEED})`, () => {
       () => federation.rotateOrgKey(federator),
       () => federation.addNode(federator, { peerId: bolt.peerId }),
       () => federation.revokeNode(federator, { peerId: bolt.peerId }),
+      () => federation.forgetNode(federator, { peerId: bolt.peerId }),
     ];
     for (const call of calls) await assert.rejects(call(), { code: 'permission_denied' }, String(call));
     assert.deepEqual(await federation.peers(federator), []);

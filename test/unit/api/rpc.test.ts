@@ -85,6 +85,7 @@ describe('JSON-RPC', () => {
       'node.status',
       'org.addNode',
       'org.adopt',
+      'org.forgetNode',
       'org.get',
       'org.list',
       'org.revokeNode',

@@ -245,12 +245,18 @@ describe('cli: org', () => {
     );
     assert.equal((await bench.run(['org', 'export', file])).code, 1);
     assert.deepEqual(JSON.parse((await bench.run(['org', 'export'])).stdout), JSON.parse(readFileSync(file, 'utf8')));
+    assert.equal((await bench.run(['org', 'forget-node', second.peerId, '--yes'])).code, 1);
     assert.equal((await bench.run(['org', 'revoke-node', second.peerId])).code, 2);
     assert.match(
       (await bench.run(['org', 'revoke-node', second.peerId, '--yes'])).stdout,
       /revoked; manifest version 3/,
     );
     assert.equal((await bench.run(['org', 'revoke-node', testKey().peerId, '--yes'])).code, 4);
+    assert.equal((await bench.run(['org', 'forget-node', second.peerId])).code, 2);
+    assert.match(
+      (await bench.run(['org', 'forget-node', second.peerId, '--yes'])).stdout,
+      /forgotten; manifest version 4/,
+    );
     assert.match((await bench.run(['org', 'adopt', file])).stdout, /manifest version 2/);
     const text = readFileSync(file, 'utf8');
     assert.equal((await bench.run(['org', 'adopt', '-'], { stdin: text })).code, 0);
