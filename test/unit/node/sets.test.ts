@@ -7,6 +7,7 @@ import { MAX_NAMESPACES, MAX_QUARANTINED_SETS, MAX_SETS, MIN_OWN_SETS } from '..
 import type { SetCommit } from '../../../src/node/mesh-services.ts';
 import type { StigmeshNode } from '../../../src/node/node.ts';
 import { namedSet } from '../../../src/policy/sets.ts';
+import type { Pairing } from '../../../src/policy/sharing.ts';
 import * as keys from '../../../src/store/keys.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { forEachSlice, type Scan, type ScanOptions, type Store } from '../../../src/store/store.ts';
@@ -33,6 +34,12 @@ async function fingerprints(node: StigmeshNode, names: readonly string[]): Promi
     const index = node.sets.get(name)?.index;
     return [name, index?.count ?? 0, Buffer.from(index?.fingerprint() ?? []).toString('hex')];
   });
+}
+
+/** Terms as both sides of a pairing might have them, where no pairing was made. */
+function pairedWith(beta: Signer): Pairing {
+  const { terms } = beta.declared();
+  return { org: 'acme.example', peerOrg: 'beta.example', ours: terms, theirs: terms };
 }
 
 const sequenceRows = async (store: Store) => {
@@ -241,13 +248,7 @@ describe('sets', () => {
     await t.node.writer.probe();
     assert.ok((await t.node.status()).warnings.some((text) => text.includes('reconciliation')));
     const beta = new Signer('beta.example', clock.now);
-    const pairing = {
-      org: 'acme.example',
-      peerOrg: 'beta.example',
-      ours: beta.declared().terms,
-      theirs: beta.declared().terms,
-    };
-    const refused = t.node.inbound.admit({ peerId: beta.peerId, pairing }, [beta.fact(at(clock))]);
+    const refused = t.node.inbound.admit({ peerId: beta.peerId, pairing: pairedWith(beta) }, [beta.fact(at(clock))]);
     await assert.rejects(refused, (error) => error instanceof NodeError && error.code === 'busy');
     isBroken = false;
     t.tick();
@@ -273,13 +274,7 @@ describe('sets', () => {
 
     const never = await t.reopen({}, new Promise<void>(() => {}));
     const beta = new Signer('beta.example', clock.now);
-    const pairing = {
-      org: 'acme.example',
-      peerOrg: 'beta.example',
-      ours: beta.declared().terms,
-      theirs: beta.declared().terms,
-    };
-    const waiting = never.inbound.admit({ peerId: beta.peerId, pairing }, [beta.fact(at(clock))]);
+    const waiting = never.inbound.admit({ peerId: beta.peerId, pairing: pairedWith(beta) }, [beta.fact(at(clock))]);
     const refused = assert.rejects(waiting, (error) => error instanceof NodeError && error.code === 'stopping');
     await never.stop();
     await refused;
