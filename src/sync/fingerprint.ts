@@ -78,10 +78,13 @@ export function setTag(nonces: readonly Uint8Array[], name: string): string {
   return Buffer.from(digest.buffer, digest.byteOffset, TAG_BYTES).toString('hex');
 }
 
+/** Before the bytes of a name that is hashed. */
+export const NAME_LENGTH_BYTES = 2;
+
 /** A name as it is hashed: its length in UTF-8 bytes as 16-bit big-endian, then the bytes. */
 export function named(name: string): Buffer {
   const bytes = Buffer.from(name);
-  const length = Buffer.alloc(2);
+  const length = Buffer.alloc(NAME_LENGTH_BYTES);
   length.writeUInt16BE(bytes.length);
   return Buffer.concat([length, bytes]);
 }

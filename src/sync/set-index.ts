@@ -1,5 +1,5 @@
 import type { Digest, Hlc } from '../facts/index.ts';
-import { emptySum, Fingerprinter, named, normalizeSum, SUM_WORDS, type Sum } from './fingerprint.ts';
+import { emptySum, Fingerprinter, NAME_LENGTH_BYTES, named, normalizeSum, SUM_WORDS, type Sum } from './fingerprint.ts';
 import { compareAt, END_KEY, FIRST_KEY, hlcOfKey, KEY_WORDS, type Key, keyOf } from './key.ts';
 import { BLOCK_ITEMS, FIRST_BLOCK_ITEMS, GROUP_BLOCKS, LOAD_SLICE } from './limits.ts';
 
@@ -29,8 +29,10 @@ export type IndexItem = readonly [hlc: Hlc, digest: Digest];
 export class SetIndex {
   /** Name of the set; part of every fingerprint. */
   readonly name: string;
-  /** The name as it is hashed. */
+  /** The name as it is hashed: its length, its bytes. */
   readonly head: Uint8Array;
+  /** The bytes alone, by which sets are ordered. */
+  readonly nameBytes: Uint8Array;
   readonly #groups: Group[] = [];
   readonly #sum: Sum = emptySum();
   readonly #fingerprinter: Fingerprinter;
@@ -46,6 +48,7 @@ export class SetIndex {
   constructor(name: string) {
     this.name = name;
     this.head = named(name);
+    this.nameBytes = this.head.subarray(NAME_LENGTH_BYTES);
     this.#fingerprinter = new Fingerprinter(this.head);
   }
 

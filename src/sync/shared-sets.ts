@@ -39,8 +39,14 @@ export class SharedSets {
 
   /** Adds a set that the peer named. */
   add(index: SetIndex): SharedSet {
-    this.#indexes.push(index);
-    this.#indexes.sort(byName);
+    // A peer may name a thousand in one frame: each goes to its place, nothing is sorted again.
+    let low = 0;
+    for (let high = this.#indexes.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if (byName(this.#indexes[middle]!, index) < 0) low = middle + 1;
+      else high = middle;
+    }
+    this.#indexes.splice(low, 0, index);
     this.#changesAtStart += index.changes;
     return this.#tag(index);
   }
@@ -86,5 +92,5 @@ export class SharedSets {
 }
 
 function byName(a: SetIndex, b: SetIndex): number {
-  return Buffer.compare(a.head.subarray(2), b.head.subarray(2));
+  return Buffer.compare(a.nameBytes, b.nameBytes);
 }
