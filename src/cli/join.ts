@@ -3,15 +3,20 @@ import type { joined } from '../api/schema/federation.ts';
 import { isPrivateAddr } from '../identity/addr-class.ts';
 import { fingerprint } from '../identity/fingerprint.ts';
 import { decodeInvite, type Invite } from '../identity/invite.ts';
-import type { JoinOptions } from './commands/join.ts';
 import { confirm, Questions } from './confirm.ts';
 import { usage } from './errors.ts';
 import { MAX_INVITE_FILE_BYTES } from './limits.ts';
 import { readSource, readText } from './lines.ts';
 import { shortPeer, stateText, termsText } from './peer-text.ts';
 import type { Session } from './session.ts';
-import { namespacesOf, termsBody } from './terms.ts';
+import { namespacesOf, type TermsOptions, termsBody } from './terms.ts';
 import { counted } from './text.ts';
+
+export interface JoinOptions extends TermsOptions {
+  readonly file?: string;
+  readonly yes?: boolean;
+  readonly allowPrivate?: boolean;
+}
 
 /** Pairs this daemon with the one that made an invite. Nothing is dialled before somebody agreed to what the invite says. */
 export async function join(session: Session, argument: string | undefined, options: JoinOptions): Promise<void> {

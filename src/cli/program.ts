@@ -1,27 +1,12 @@
 import { Command, CommanderError, Option } from 'commander';
 import { positiveNumber } from './arguments.ts';
+import type { Cli } from './cli.ts';
 import { type CliError, reportOf, usage } from './errors.ts';
 import { EXIT, EXIT_MEANINGS, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import { MAX_TIMEOUT_S } from './limits.ts';
 import { registry } from './registry.ts';
 import { type GlobalOptions, Session } from './session.ts';
 import type { World } from './world.ts';
-
-/** What a command does with its arguments and options. Returns nothing for success. */
-export type Action<O> = (
-  session: Session,
-  args: (string | undefined)[],
-  options: O,
-  command: Command,
-) => Promise<ExitCode | undefined>;
-
-/** What the definitions of commands need of the program. */
-export interface Cli {
-  /** Wraps an action for commander. */
-  action<O extends object>(run: Action<O>): (this: Command, ...args: unknown[]) => Promise<void>;
-  /** The whole tree, every command defined. */
-  fullProgram(): Promise<Command>;
-}
 
 const EXAMPLES = `
 Examples:

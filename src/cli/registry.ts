@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Cli } from './program.ts';
+import type { Cli } from './cli.ts';
 
 /** What a file under commands/ exports: fills in arguments, options, help and action of its command. */
 export interface CommandModule {

@@ -2,7 +2,6 @@ import type { z } from 'zod';
 import type { FactRecord } from '../api/schema/facts.ts';
 import type { nodeStatus } from '../api/schema/records.ts';
 import type { Client } from './client.ts';
-import type { WatchOptions } from './commands/watch.ts';
 import { CliError, ProblemError, reportOf } from './errors.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { factLine } from './fact-text.ts';
@@ -12,6 +11,15 @@ import type { Session } from './session.ts';
 import { readEvents, type ServerEvent, type SseState } from './sse.ts';
 import { printable, safeJson, shortId } from './text.ts';
 import { valueText } from './values.ts';
+
+export interface WatchOptions {
+  readonly entity?: string;
+  readonly scope?: string;
+  readonly source?: string;
+  readonly since?: number;
+  readonly count?: number;
+  readonly mesh?: boolean;
+}
 
 /** Follows the commit feed until a signal or `--count` ends it. A daemon that goes away is waited for. */
 export async function watch(session: Session, relation: string | undefined, options: WatchOptions): Promise<ExitCode> {

@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { auditEntry, auditPage } from '../../api/schema/records.ts';
 import { wholeNumber } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { usage } from '../errors.ts';
 import { MAX_PAGE } from '../limits.ts';
 import type { Output } from '../output.ts';
 import { collectPages, pageNote } from '../pages.ts';
-import type { Cli } from '../program.ts';
 import { shortId, shortInstant } from '../text.ts';
 
 type Entry = z.output<typeof auditEntry>;

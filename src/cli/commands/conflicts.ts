@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { conflictPage, conflictRecord, FactRecord, resolveResponse } from '../../api/schema/facts.ts';
 import { wholeNumber } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { usage } from '../errors.ts';
 import { MAX_PAGE } from '../limits.ts';
 import type { Output } from '../output.ts';
 import { collectPages, pageNote } from '../pages.ts';
-import type { Cli } from '../program.ts';
 import { printable, shortId, shortInstant } from '../text.ts';
 import { readValue, VALUE_TYPES, valueText } from '../values.ts';
 

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import type { Command } from 'commander';
+import type { Cli } from '../cli.ts';
 import { EXIT } from '../exit-codes.ts';
-import type { Cli } from '../program.ts';
 import { printable } from '../text.ts';
 
 export function define(command: Command, cli: Cli): void {

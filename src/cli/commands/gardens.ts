@@ -4,10 +4,10 @@ import type { garden, gardenMember } from '../../api/schema/records.ts';
 import type { FactScope } from '../../facts/scope.ts';
 import { GARDEN_ROLES } from '../../node/services.ts';
 import { scopeOption } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { CliError } from '../errors.ts';
 import type { Output } from '../output.ts';
-import type { Cli } from '../program.ts';
 import { shortInstant } from '../text.ts';
 
 type Garden = z.output<typeof garden>;

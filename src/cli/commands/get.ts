@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { provenance, singleFact } from '../../api/schema/facts.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { factRecord } from '../fact-text.ts';
-import type { Cli } from '../program.ts';
 import { valueText } from '../values.ts';
 
 type SingleFact = z.output<typeof singleFact>;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { scopeOption, wholeNumber } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { factTable } from '../fact-text.ts';
 import { MAX_PAGE } from '../limits.ts';
 import { collectPages, pageNote } from '../pages.ts';
-import type { Cli } from '../program.ts';
 import { valueText } from '../values.ts';
 import type { FactPage } from './query.ts';
 

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { inviteCreated, inviteList } from '../../api/schema/federation.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { shownPeer, termsText } from '../peer-text.ts';
-import type { Cli } from '../program.ts';
 import { addTerms, type TermsOptions, termsBody } from '../terms.ts';
 import { shortInstant } from '../text.ts';
 import { parseSpan } from '../times.ts';

@@ -1,12 +1,7 @@
 import type { Command } from 'commander';
-import type { Cli } from '../program.ts';
-import { addTerms, type TermsOptions } from '../terms.ts';
-
-export interface JoinOptions extends TermsOptions {
-  readonly file?: string;
-  readonly yes?: boolean;
-  readonly allowPrivate?: boolean;
-}
+import type { Cli } from '../cli.ts';
+import type { JoinOptions } from '../join.ts';
+import { addTerms } from '../terms.ts';
 
 const HELP = `
 The invite is a secret until it is used. Every user of a machine can read the arguments of its commands, so scripts hand it

@@ -4,8 +4,8 @@ import type { keyCreated, keyInfo } from '../../api/schema/records.ts';
 import { SCOPES } from '../../facts/scope.ts';
 import { PERMISSIONS } from '../../policy/principal.ts';
 import { listOf } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
-import type { Cli } from '../program.ts';
 import { shortInstant } from '../text.ts';
 import { instantOrSpan } from '../times.ts';
 

@@ -4,12 +4,12 @@ import type { lintAccepted, lintJob, lintResult } from '../../api/schema/records
 import { SCOPES } from '../../facts/scope.ts';
 import { LINT_CHECKS } from '../../node/services.ts';
 import { listOf } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import type { Client } from '../client.ts';
 import { segment } from '../client.ts';
 import { CliError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { LINT_POLL_MS, LINT_TIMEOUT_MS } from '../limits.ts';
-import type { Cli } from '../program.ts';
 import type { Session } from '../session.ts';
 import { counted } from '../text.ts';
 import { parseSpan } from '../times.ts';

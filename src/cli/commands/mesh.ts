@@ -2,9 +2,9 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { meshStatus } from '../../api/schema/federation.ts';
 import type { wellKnown } from '../../api/schema/records.ts';
+import type { Cli } from '../cli.ts';
 import { meshLines } from '../mesh-graph.ts';
 import { listPeers } from '../peer-name.ts';
-import type { Cli } from '../program.ts';
 
 export function define(command: Command, cli: Cli): void {
   command

@@ -5,6 +5,7 @@ import type { knownManifest, manifestList } from '../../api/schema/federation.ts
 import type { wellKnown } from '../../api/schema/records.ts';
 import type { OrgManifest } from '../../identity/manifest.ts';
 import { list } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { type Client, segment } from '../client.ts';
 import { confirmOnce } from '../confirm.ts';
 import { CliError, ProblemError } from '../errors.ts';
@@ -12,7 +13,6 @@ import { MAX_MANIFEST_FILE_BYTES } from '../limits.ts';
 import { readSource, readText } from '../lines.ts';
 import type { Output } from '../output.ts';
 import { shortPeer, shownPeer } from '../peer-text.ts';
-import type { Cli } from '../program.ts';
 import type { Session } from '../session.ts';
 import { counted, safeJson, shortInstant } from '../text.ts';
 

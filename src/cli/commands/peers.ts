@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { discovered, peerApproved, peerRegistered } from '../../api/schema/federation.ts';
+import type { Cli } from '../cli.ts';
 import { confirmOnce } from '../confirm.ts';
 import { usage } from '../errors.ts';
 import type { Output } from '../output.ts';
@@ -20,7 +21,6 @@ import {
   stateText,
   termsText,
 } from '../peer-text.ts';
-import type { Cli } from '../program.ts';
 import type { Session } from '../session.ts';
 import { addTerms, type TermsOptions, termsBody } from '../terms.ts';
 import { counted } from '../text.ts';

@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { factPage } from '../../api/schema/facts.ts';
 import { confidence, listOf, scopeOption, wholeNumber } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { CliError } from '../errors.ts';
 import { factTable } from '../fact-text.ts';
 import { MAX_PAGE } from '../limits.ts';
 import { collectPages, pageNote } from '../pages.ts';
-import type { Cli } from '../program.ts';
 import { readValue, VALUE_TYPES, valueText } from '../values.ts';
 
 export type FactPage = z.output<typeof factPage>;

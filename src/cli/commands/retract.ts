@@ -2,9 +2,9 @@ import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { assertedFact, singleFact } from '../../api/schema/facts.ts';
 import { scopeOption } from '../arguments.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { usage } from '../errors.ts';
-import type { Cli } from '../program.ts';
 import { shortId } from '../text.ts';
 import { readValue, VALUE_TYPES } from '../values.ts';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
+import type { Cli } from '../cli.ts';
 import { usage } from '../errors.ts';
-import type { Cli } from '../program.ts';
 
 export interface StartOptions {
   readonly host?: string;

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { nodeStatus } from '../../api/schema/records.ts';
+import type { Cli } from '../cli.ts';
 import { CliError } from '../errors.ts';
 import { lagText } from '../peer-text.ts';
-import type { Cli } from '../program.ts';
 import { findHolder } from '../running.ts';
 import type { Session } from '../session.ts';
 import { byteCount, counted, duration } from '../text.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import type { Cli } from '../cli.ts';
 import { CliError } from '../errors.ts';
 import { STOP_POLL_MS, STOP_TIMEOUT_MS } from '../limits.ts';
-import type { Cli } from '../program.ts';
 import { findHolder, isRunning } from '../running.ts';
 import { notRunning } from '../session.ts';
 

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { syncReport } from '../../api/schema/federation.ts';
+import type { Cli } from '../cli.ts';
 import { CliError } from '../errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { findPeer, PEER_ARGUMENT } from '../peer-name.ts';
 import { behindText, isGoodSync, shortPeer } from '../peer-text.ts';
-import type { Cli } from '../program.ts';
 import { printable } from '../text.ts';
 
 type State = z.output<typeof syncReport>['peers'][number];

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { cidCheck } from '../../api/schema/facts.ts';
+import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { CliError, usage } from '../errors.ts';
-import type { Cli } from '../program.ts';
 import type { Session } from '../session.ts';
 import { counted } from '../text.ts';
 

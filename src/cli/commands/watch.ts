@@ -1,15 +1,7 @@
 import type { Command } from 'commander';
 import { scopeOption, wholeNumber } from '../arguments.ts';
-import type { Cli } from '../program.ts';
-
-export interface WatchOptions {
-  readonly entity?: string;
-  readonly scope?: string;
-  readonly source?: string;
-  readonly since?: number;
-  readonly count?: number;
-  readonly mesh?: boolean;
-}
+import type { Cli } from '../cli.ts';
+import type { WatchOptions } from '../watch.ts';
 
 export function define(command: Command, cli: Cli): void {
   command
