@@ -37,6 +37,8 @@ export const MAX_SETS = 16_384;
 export const MIN_OWN_SETS = 4096;
 /** Of them sets of organisations in quarantine: they must not keep anybody else from having one. */
 export const MAX_QUARANTINED_SETS = 4096;
+/** Statements up to which the indexes are loaded with the start, some 10 ms; those of a larger log wait until it is over. */
+export const SETS_LOADED_AT_START = 5000;
 /** Sequence rows looked at between two turns of the event loop, when the sets are loaded: about 3 ms. */
 export const SET_LOAD_SLICE = 1000;
 /** Sets of one organisation searched for a second statement with the same clock reading, beside the statement's own. */

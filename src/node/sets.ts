@@ -15,6 +15,7 @@ import {
   MAX_SETS_SEARCHED,
   MIN_OWN_SETS,
   SET_LOAD_SLICE,
+  SETS_LOADED_AT_START,
 } from './mesh-limits.ts';
 import type { SetCommit, SetsService } from './mesh-services.ts';
 import { decodeLogRecord, fromJson, type LogRecord, storedStatement, toJson } from './records.ts';
@@ -29,7 +30,7 @@ export interface SetsComponents {
   readonly isQuarantined: (org: string) => boolean;
   /** Told of a statement whose record turned out to be damaged when it was to be sent. */
   readonly onDamaged: (digest: Digest) => void;
-  /** The indexes of a large log are not loaded before: only peers need them. */
+  /** The indexes of a large log are not loaded before (SETS_LOADED_AT_START): only peers need them. */
   readonly started: Promise<void>;
 }
 
@@ -169,7 +170,10 @@ export class Sets implements SetsService {
       this.#isReady = false;
     }
     this.#failure = undefined;
-    this.#loading = Promise.all([this.#loading, Promise.race([this.#components.started, this.#ended.promise])])
+    const { started } = this.#components;
+    const isLarge = head - this.#next >= SETS_LOADED_AT_START;
+    const due = isLarge ? Promise.race([started, this.#ended.promise]) : undefined;
+    this.#loading = Promise.all([this.#loading, due])
       .then(() => this.#loadRows(head))
       .then(
         () => {

@@ -3,7 +3,13 @@ import { formatHlc, parseCid, sha256, statementId } from '../../../src/facts/ind
 import { NodeError } from '../../../src/node/errors.ts';
 import { verifyLog } from '../../../src/node/maintenance.ts';
 import { mend } from '../../../src/node/mend.ts';
-import { MAX_NAMESPACES, MAX_QUARANTINED_SETS, MAX_SETS, MIN_OWN_SETS } from '../../../src/node/mesh-limits.ts';
+import {
+  MAX_NAMESPACES,
+  MAX_QUARANTINED_SETS,
+  MAX_SETS,
+  MIN_OWN_SETS,
+  SETS_LOADED_AT_START,
+} from '../../../src/node/mesh-limits.ts';
 import type { SetCommit } from '../../../src/node/mesh-services.ts';
 import type { StigmeshNode } from '../../../src/node/node.ts';
 import { namedSet } from '../../../src/policy/sets.ts';
@@ -259,7 +265,10 @@ describe('sets', () => {
 
   it('are not loaded before the daemon serves, and nobody who waits for them keeps it from stopping', async () => {
     const t = await openTestNode({ clock });
-    await t.node.facts.assert(who, fact({ scope: 'public' }));
+    for (let n = 0; n <= SETS_LOADED_AT_START; n += 1000) {
+      const facts = Array.from({ length: 1000 }, (_, at) => fact({ scope: 'public', entity: `user:u${n}-${at}` }));
+      await t.node.facts.assertBatch(who, { facts, atomic: true });
+    }
     await t.node.stop();
     const serving = Promise.withResolvers<void>();
     const late = await t.reopen({}, serving.promise);
@@ -269,7 +278,7 @@ describe('sets', () => {
     assert.equal(late.sets.get('public/acme.example/memory')!.index.count, 1, 'only what was written meanwhile');
     serving.resolve();
     await late.sets.ready;
-    assert.equal(late.sets.get('public/acme.example/memory')!.index.count, 2);
+    assert.equal(late.sets.get('public/acme.example/memory')!.index.count, SETS_LOADED_AT_START + 1001);
     await late.stop();
 
     const never = await t.reopen({}, new Promise<void>(() => {}));
