@@ -199,21 +199,13 @@ function defineRevokeNode(command: Command, cli: Cli): void {
     .description(
       'Revoke the key of a daemon of the organisation, from now on and for good. What it signed before stays and is ' +
         'marked; what it signs later is refused everywhere.',
-    )
-    .argument('<peer id>', 'as org show lists it')
-    .option(...YES)
-    .action(
-      cli.action<YesOption>(async (session, [peerId], options) => {
-        const client = await session.client();
-        await confirmOnce(session, {
-          yes: options.yes ?? false,
-          what: 'the key could not be used again',
-          question: `Revoke the key of ${shortPeer(peerId as string)} for good?`,
-        });
-        const known = await client.delete<Known>(`/v1/federation/org/nodes/${segment(peerId as string)}`);
-        await showChange(session, known, `${shortPeer(peerId as string)} revoked`);
-      }),
     );
+  defineParting(command, cli, {
+    what: 'the key could not be used again',
+    question: (peer) => `Revoke the key of ${peer} for good?`,
+    send: (client, path) => client.delete<Known>(path),
+    done: 'revoked',
+  });
 }
 
 function defineForgetNode(command: Command, cli: Cli): void {
@@ -222,19 +214,35 @@ function defineForgetNode(command: Command, cli: Cli): void {
     .description(
       'Take a daemon that was revoked off the manifest, which lists at most 64, revoked ones included. Do it long ' +
         'after: who has not received what it signed rightfully by then will refuse it.',
-    )
+    );
+  defineParting(command, cli, {
+    what: 'who lacks its statements would refuse them',
+    question: (peer) => `Forget ${peer}, and that it ever spoke for the organisation?`,
+    send: (client, path) => client.post<Known>(`${path}/forget`, {}),
+    done: 'forgotten',
+  });
+}
+
+interface Parting {
+  /** What happens, for whoever cannot be asked. */
+  readonly what: string;
+  readonly question: (peer: string) => string;
+  readonly send: (client: Client, path: string) => Promise<Known>;
+  readonly done: string;
+}
+
+/** What is done to one daemon of the organisation, once it was asked whether it should be. */
+function defineParting(command: Command, cli: Cli, { what, question, send, done }: Parting): void {
+  command
     .argument('<peer id>', 'as org show lists it')
     .option(...YES)
     .action(
-      cli.action<YesOption>(async (session, [peerId], options) => {
+      cli.action<YesOption>(async (session, [argument], options) => {
+        const peerId = argument as string;
         const client = await session.client();
-        await confirmOnce(session, {
-          yes: options.yes ?? false,
-          what: 'who lacks its statements would refuse them',
-          question: `Forget ${shortPeer(peerId as string)}, and that it ever spoke for the organisation?`,
-        });
-        const known = await client.post<Known>(`/v1/federation/org/nodes/${segment(peerId as string)}/forget`, {});
-        await showChange(session, known, `${shortPeer(peerId as string)} forgotten`);
+        const peer = shortPeer(peerId);
+        await confirmOnce(session, { yes: options.yes ?? false, what, question: question(peer) });
+        await showChange(session, await send(client, `/v1/federation/org/nodes/${segment(peerId)}`), `${peer} ${done}`);
       }),
     );
 }
