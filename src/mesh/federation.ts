@@ -165,18 +165,11 @@ export class Federation implements FederationService {
     const { joining, sync, world } = this.#components;
     const { peerId } = await joining.join(who, request);
     const enough = new AbortController();
-    const first = sync.sync(peerId, enough.signal).then(
-      () => true,
-      // It is tried again by itself; that the peer was joined stands.
-      () => false,
-    );
-    const isDone = await Promise.race([first, delay(world, FIRST_SYNC_MS, enough.signal).then(() => false)]);
+    // When it fails it is tried again by itself; that the peer was joined stands.
+    const first = sync.sync(peerId, enough.signal).catch(() => null);
+    const firstSync = await Promise.race([first, delay(world, FIRST_SYNC_MS, enough.signal).then(() => null)]);
     enough.abort();
-    const last = isDone ? sync.lastSync(peerId) : null;
-    return {
-      peer: this.#view(this.#required(peerId)),
-      firstSync: last && { received: last.received, ms: last.ms },
-    };
+    return { peer: this.#view(this.#required(peerId)), firstSync };
   }
 
   async discover(who: Principal, org: string | null): Promise<readonly DiscoveredPeer[]> {

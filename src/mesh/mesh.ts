@@ -23,7 +23,7 @@ import { Scores } from './scores.ts';
 import { SyncLedger } from './sync-ledger.ts';
 import { SYNC } from './sync-session.ts';
 import type { Transport } from './transport.ts';
-import type { ActivePeer, MeshEventSink, MeshLog, PeeringView, SyncReport } from './types.ts';
+import type { ActivePeer, MeshEventSink, MeshLog, PeeringView, SyncGain, SyncReport } from './types.ts';
 import { Wants } from './wants.ts';
 import type { MeshWorld } from './world.ts';
 
@@ -199,7 +199,7 @@ export class MeshDaemon implements SyncReport {
     return this.scores.score(peerId);
   }
 
-  sync(peerId: string, signal?: AbortSignal): Promise<void> {
+  sync(peerId: string, signal?: AbortSignal): Promise<SyncGain> {
     return this.#reconciler.sync(peerId, signal);
   }
 

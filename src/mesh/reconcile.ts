@@ -19,6 +19,7 @@ import { RecentDigests } from './recent-digests.ts';
 import { type DriveComponents, driveSession, SYNC } from './sync-session.ts';
 import { delay, elapsedClock, jittered } from './timers.ts';
 import type { FrameStream, Transport } from './transport.ts';
+import type { SyncGain } from './types.ts';
 
 export interface ReconcilerComponents extends DriveComponents {
   readonly transport: Pick<Transport, 'peerId' | 'open'>;
@@ -148,12 +149,18 @@ export class Reconciler {
   }
 
   /**
-   * Reconciles with a peer until both hold the same, joining a session that is under way.
+   * Reconciles with a peer: what either side held when this was called, both hold when it is done. Not by a session that
+   * was under way by then, which may have compared already and be about to end; but by any that begins later.
    *
+   * @returns what came by the sessions that were waited for
    * @throws NodeError `sync_failed`
    */
-  async sync(peerId: string, signal?: AbortSignal): Promise<void> {
+  async sync(peerId: string, signal?: AbortSignal): Promise<SyncGain> {
     const { world } = this.#components;
+    const from = this.#elapsed();
+    const before = await this.#peers.get(peerId)?.session?.done;
+    let received = before?.counters.accepted ?? 0;
+    const gain = (): SyncGain => ({ received, ms: this.#elapsed() - from });
     for (let changes = 0; ; ) {
       const peer = this.#peers.get(peerId);
       if (!peer) throw syncFailed('the peer is not connected and active', "see 'stigmesh peers'");
@@ -163,13 +170,14 @@ export class Reconciler {
       const session = peer.session ?? this.#open(peer);
       if (!session) throw syncFailed('too many reconciliations are under way', 'try again in a moment');
       const result = await session.done;
+      received += result?.counters.accepted ?? 0;
       if (signal?.aborted) throw syncFailed('it was given up', 'it goes on in the background');
-      if (result?.outcome === 'converged') return;
+      if (result?.outcome === 'converged') return gain();
       if (result?.outcome === 'progress') {
         if (CONTINUES.has(result.reason ?? '')) continue;
         // Somebody writes all the time: what was there at the beginning is there by now.
         if (result.reason === 'changed' && ++changes < MAX_CHANGED_SESSIONS) continue;
-        if (result.reason === 'changed') return;
+        if (result.reason === 'changed') return gain();
       }
       if (session.isOwn && !peer.session && isCrossed(result)) await delay(world, CROSSED_OPEN_MS, signal);
       // Both opened at once: the other session is as good.

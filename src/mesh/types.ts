@@ -60,6 +60,12 @@ export interface PeeringView {
   on(listener: PeeringListener): () => void;
 }
 
+/** Statements that became durable here, and how long it took from the call on, ms. */
+export interface SyncGain {
+  readonly received: number;
+  readonly ms: number;
+}
+
 /** What the data plane knows of its peers. Values are of this run of the daemon; unknown peers get the empty answer. */
 export interface SyncReport {
   lag(peerId: string): PeerLag;
@@ -69,11 +75,12 @@ export interface SyncReport {
   /** Reputation: 0 is neutral. */
   score(peerId: string): number;
   /**
-   * Reconciles with an active peer; joins the session under way if there is one. The outcome is in {@link lastSync}.
+   * Reconciles with an active peer: what either side held at the call, both hold afterwards. The outcome of the last
+   * session is in {@link lastSync}.
    *
    * @throws NodeError `sync_failed` when it did not end well
    */
-  sync(peerId: string, signal?: AbortSignal): Promise<void>;
+  sync(peerId: string, signal?: AbortSignal): Promise<SyncGain>;
   /** Sets held, whether their indexes are loaded, lengths of the queues, and what an operator should know. */
   figures(): {
     readonly sets: number;

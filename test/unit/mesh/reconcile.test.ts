@@ -131,13 +131,44 @@ describe('mesh: when to reconcile with whom', () => {
       await settle();
       assert.equal(opened[0]!.far.aborted === undefined, survives);
       assert.equal(theirs.far.aborted === undefined, !survives);
-      const asked = reconciler.sync(peer);
       if (survives) await answer(opened[0]!, 'responder');
       else await answer(theirs, 'initiator');
-      await asked;
       await serving;
+      await settle();
       assert.deepEqual(told, [`${peer} converged`], 'the other one has no outcome of its own');
     }
+  });
+
+  it('asked for by somebody, compares what was there when it was asked for, not what an earlier one had compared', async () => {
+    const { reconciler, world, opened, told } = makeReconciler();
+    reconciler.add('z');
+    reconciler.trigger('z');
+    await world.advance(1);
+    let isDone = false;
+    const asked = reconciler.sync('z').then(() => {
+      isDone = true;
+    });
+    await answer(opened[0]!, 'responder');
+    await settle();
+    assert.deepEqual(told, ['z converged']);
+    assert.ok(!isDone && opened.length === 2);
+    await answer(opened[1]!, 'responder');
+    await asked;
+    assert.deepEqual(told, ['z converged', 'z converged']);
+  });
+
+  it('asked for by somebody, is one that the peer opens meanwhile', async () => {
+    const { reconciler, world, opened } = makeReconciler('z');
+    reconciler.add('a');
+    reconciler.trigger('a');
+    await world.advance(1);
+    const asked = reconciler.sync('a');
+    const theirs = new FakeStream('a');
+    const serving = reconciler.serve(theirs);
+    await answer(theirs, 'initiator');
+    await serving;
+    await asked;
+    assert.equal(opened.length, 1, 'the one it ended for theirs');
   });
 
   it('refuses a second session of a peer', async () => {
