@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { endpoints } from '../../src/api/operations/index.ts';
 import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
+import { until } from '../support/until.ts';
 import { Follower } from './follower.ts';
-import { aFact, rawExchange, type Sent, send, until } from './support.ts';
+import { aFact, rawExchange, type Sent, send } from './support.ts';
 
 /** Secrets that must be seen nowhere but where they were meant to go. */
 const KEY = 'smk_canary_secret_key_4711_abcdefghijklmnop';

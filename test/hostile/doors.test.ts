@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { AUTH_FAILURES_PER_MINUTE } from '../../src/api/limits.ts';
 import { endpoints } from '../../src/api/operations/index.ts';
 import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
-import { aFact, assertProblem, complaints, footprint, refused, type Sent, send, until } from './support.ts';
+import { until } from '../support/until.ts';
+import { aFact, assertProblem, complaints, footprint, refused, type Sent, send } from './support.ts';
 
 /** Every route there is, and some that are none. */
 const ROUTES: readonly Sent[] = [

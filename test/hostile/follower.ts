@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { RunningDaemon } from '../support/daemon.ts';
-import { openSocket, until } from './support.ts';
+import { until } from '../support/until.ts';
+import { openSocket } from './support.ts';
 
 /** A follower of /v1/events over a plain socket. */
 export class Follower {

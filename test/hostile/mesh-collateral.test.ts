@@ -6,9 +6,9 @@ import { encodePushBlock } from '../../src/mesh/push-frames.ts';
 import type { WireStatement } from '../../src/node/federation.ts';
 import { SYSTEM } from '../../src/policy/principal.ts';
 import { inventOrg, Rogue } from '../support/hostile/rogue.ts';
-import { until } from '../support/hostile/until.ts';
 import { Victim } from '../support/hostile/victim.ts';
 import { fact } from '../support/test-node.ts';
+import { until } from '../support/until.ts';
 
 describe('mesh: what one hostile peer does, the others do not pay for', () => {
   let acme: Victim;

@@ -14,8 +14,8 @@ import { END_KEY, FIRST_KEY, type Key, keyOf } from '../../src/sync/key.ts';
 import { DaemonUnderAttack } from '../support/hostile/process.ts';
 import { inventOrg, Rogue } from '../support/hostile/rogue.ts';
 import { SyncTalk } from '../support/hostile/sync-talk.ts';
-import { until } from '../support/hostile/until.ts';
 import { SHARED, Victim } from '../support/hostile/victim.ts';
+import { until } from '../support/until.ts';
 
 /** Longest that a fact may take from the daemon to an honest peer while it is attacked, ms. Two busy cores. */
 const MOST_LAG_MS = 8_000;

@@ -14,8 +14,8 @@ import { logKey } from '../../src/store/keys.ts';
 import type { Frame } from '../../src/sync/frames.ts';
 import { Rogue } from '../support/hostile/rogue.ts';
 import { SyncTalk } from '../support/hostile/sync-talk.ts';
-import { until } from '../support/hostile/until.ts';
 import { Victim } from '../support/hostile/victim.ts';
+import { until } from '../support/until.ts';
 
 /** A fact that a peer must not learn of, and everything that names it. */
 interface Secret {

@@ -9,8 +9,8 @@ import { encodeFetchRequest, FETCH } from '../../src/mesh/fetch.ts';
 import { encodePushBlock } from '../../src/mesh/push-frames.ts';
 import { SYSTEM } from '../../src/policy/principal.ts';
 import { Rogue } from '../support/hostile/rogue.ts';
-import { until } from '../support/hostile/until.ts';
 import { SHARED, Victim } from '../support/hostile/victim.ts';
+import { until } from '../support/until.ts';
 
 describe('mesh: who is not who they say, and who is not wanted any more', () => {
   let acme: Victim;

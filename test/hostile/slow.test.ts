@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
+import { until } from '../support/until.ts';
 import { Follower } from './follower.ts';
-import { aFact, complaints, openSocket, rawExchange, residentMiB, send, until } from './support.ts';
+import { aFact, complaints, openSocket, rawExchange, residentMiB, send } from './support.ts';
 
 /** Connections that cost their client nothing: half of them silent, half a byte at a time. */
 const IDLE = 1000;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
+import { until } from '../support/until.ts';
 import { Follower } from './follower.ts';
-import { aFact, complaints, refused, send, until } from './support.ts';
+import { aFact, complaints, refused, send } from './support.ts';
 
 describe('hostile: event streams', () => {
   let said = 0;

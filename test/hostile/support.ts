@@ -147,15 +147,6 @@ export function residentMiB(daemon: RunningDaemon): number | undefined {
   }
 }
 
-/** Polls until it holds. */
-export async function until(holds: () => boolean | Promise<boolean>, what: string, ms = 10_000): Promise<void> {
-  const deadline = Date.now() + ms;
-  while (!(await holds())) {
-    if (Date.now() > deadline) assert.fail(`not within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
 /** Everything the daemon logged that says something went wrong with it. */
 export function complaints(daemon: RunningDaemon): Record<string, unknown>[] {
   return daemon.logs.filter(({ level }) => Number(level) >= 50);

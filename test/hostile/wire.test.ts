@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
-import { aFact, complaints, footprint, openSocket, rawExchange, refused, residentMiB, send, until } from './support.ts';
+import { until } from '../support/until.ts';
+import { aFact, complaints, footprint, openSocket, rawExchange, refused, residentMiB, send } from './support.ts';
 
 /** Status, headers and problem of each answer in what came back on a connection. */
 function answersIn(text: string): { status: number; head: string; code: string | undefined }[] {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { PeerTerms } from '../../../src/policy/sharing.ts';
 import { type RunningDaemon, startDaemon } from '../daemon.ts';
+import { until } from '../until.ts';
 import type { Target } from './rogue.ts';
-import { until } from './until.ts';
 
 type Json = Record<string, unknown>;
 

@@ -33,7 +33,7 @@ import type { FrameStream, Protocol } from '../../../src/mesh/transport.ts';
 import type { WireStatement } from '../../../src/node/federation.ts';
 import type { PeerTerms } from '../../../src/policy/sharing.ts';
 import { realWorld } from '../transport.ts';
-import { until } from './until.ts';
+import { until } from '../until.ts';
 import { peerIdOf, SHARED } from './victim.ts';
 import { Wiretap } from './wiretap.ts';
 

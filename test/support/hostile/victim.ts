@@ -15,7 +15,7 @@ import type { PeerTerms } from '../../../src/policy/sharing.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { fact, who } from '../test-node.ts';
 import { realWorld } from '../transport.ts';
-import { until } from './until.ts';
+import { until } from '../until.ts';
 
 export const SHARED: PeerTerms = { gives: ['public', 'company'], takes: ['public', 'company'], namespaces: null };
 
