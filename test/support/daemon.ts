@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline';
 export const ROOT = resolve(import.meta.dirname, '../..');
 export const BIN = join(ROOT, 'scripts/bin/stigmesh');
 
-/** Longest a daemon may take to say that it is ready, and to stop. */
-const START_MS = 30_000;
-const STOP_MS = 15_000;
+/** Longest a daemon may take to say that it is ready, and to stop: on a busy machine, when something is wrong. */
+const START_MS = 60_000;
+const STOP_MS = 60_000;
 
 export interface DaemonOptions {
   /** Keep and reuse this home; otherwise a new one is made and removed with the daemon. */
@@ -31,6 +31,8 @@ export interface RunningDaemon {
   /** Everything it logged, parsed where it is JSON. */
   readonly logs: Record<string, unknown>[];
   fetch(path: string, init?: RequestInit & { json?: unknown; key?: string | null }): Promise<Response>;
+  /** Exit code and signal, once it has ended and everything that it printed was read. */
+  readonly ended: Promise<readonly [code: number | null, signal: NodeJS.Signals | null]>;
   /** SIGTERM and wait; resolves with the exit code. */
   stop(): Promise<number | null>;
   /** SIGKILL and wait. */
@@ -54,6 +56,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const ended = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+  // A command that cannot be run at all fails the start.
+  ended.catch(() => {});
   const logs: Record<string, unknown>[] = [];
   const text: string[] = [];
   const ready = new Promise<string>((done, failed) => {
@@ -69,10 +74,13 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
         done(record.url as string);
       });
     }
-    child.on('exit', (code) => {
+    const end = (how: string): void => {
       clearTimeout(deadline);
-      failed(new Error(`the daemon ended with ${code}:\n${text.join('\n')}`));
-    });
+      failed(new Error(`the daemon ended ${how}:\n${text.join('\n')}`));
+    };
+    // Not 'exit': what it printed last is read after that.
+    child.on('close', (code, signal) => end(`with ${signal ?? code}`));
+    child.on('error', ({ message }) => end(`before it began: ${message}`));
   });
   const url = await ready.catch((error: unknown) => {
     // Nobody else knows of it.
@@ -80,7 +88,6 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
     throw error;
   });
   const key = readFileSync(join(home, 'api.key'), 'utf8').trim();
-  const exited = once(child, 'exit');
   const discard = (): void => {
     if (options.home === undefined) rmSync(home, { recursive: true, force: true });
   };
@@ -91,6 +98,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
     process: child,
     env: { ...env, STIGMESH_URL: url },
     logs,
+    ended,
     fetch(path, { json, key: other, ...init } = {}) {
       const headers = new Headers(init.headers);
       if (other !== null) headers.set('authorization', `Bearer ${other ?? key}`);
@@ -100,14 +108,14 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<RunningD
     async stop() {
       const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
       if (child.exitCode === null) child.kill('SIGTERM');
-      const [code] = child.exitCode === null ? await exited : [child.exitCode];
+      const [code] = await ended;
       clearTimeout(timer);
       discard();
-      return code as number | null;
+      return code;
     },
     async kill() {
       child.kill('SIGKILL');
-      await exited;
+      await ended;
     },
   };
 }
