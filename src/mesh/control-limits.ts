@@ -22,8 +22,8 @@ export const MAX_FOUND_ADDRESSES = 16;
 export const ACTIVE_DEADLINE_MS = 15_000;
 /** Time that a peer which dialled us gets to declare itself, ms, before we do: both may think that the other one dialled. */
 export const DECLARE_WAIT_MS = 2_000;
-/** Grace of a stranger that dialled us, ms: enough to declare itself, and to be noted down. */
-export const STRANGER_GRACE_MS = 1_000;
+/** Grace of a stranger that dialled us, ms: to begin to declare itself over a slow link, there and back; who began may finish. */
+export const STRANGER_GRACE_MS = 3_000;
 /** Grace of a stranger that we were made to dial, ms: what asked for it (a search for peers) takes a few seconds. */
 export const OUTBOUND_STRANGER_GRACE_MS = 10_000;
 /** Strangers remembered that connected and have said nothing yet; the oldest makes room. */

@@ -26,7 +26,7 @@ import {
 } from './declare.ts';
 import { isBadFrame, notConnected } from './errors.ts';
 import type { Registrar, Telling } from './registrar.ts';
-import { Session } from './session.ts';
+import { activePeer, Session } from './session.ts';
 import { Strangers } from './strangers.ts';
 import { sameDecision, samePairing, sameSaying, sameTerms } from './terms.ts';
 import { elapsedClock, jittered } from './timers.ts';
@@ -248,12 +248,14 @@ export class Peering implements PeeringView {
     if (this.#sessions.get(session.peerId) === session) this.#sessions.delete(session.peerId);
   }
 
-  /** Disconnects a peer that is not active by then. */
-  #within(session: Session, ms: number): void {
+  /** Disconnects a peer that is not active by then; who is declaring itself may finish, which takes seconds on slow links. */
+  #within(session: Session, ms: number, longest = ACTIVE_DEADLINE_MS): void {
     const { world } = this.#components;
     world.clearTimeout(session.deadline);
     session.deadline = world.setTimeout(() => {
-      if (!session.isActive && !this.#held.has(session.peerId)) this.#disconnect(session);
+      if (session.isActive || this.#held.has(session.peerId)) return;
+      if (session.answering > 0 && longest > ms) this.#within(session, ms, longest - ms);
+      else this.#disconnect(session);
     }, ms);
   }
 
@@ -492,8 +494,4 @@ export class Peering implements PeeringView {
   #emit(tell: (listener: PeeringListener) => void): void {
     for (const listener of this.#listeners) tell(listener);
   }
-}
-
-function activePeer({ peerId, pairing, since }: Session): ActivePeer {
-  return { peerId, pairing: pairing!, since: since! };
 }

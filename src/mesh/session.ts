@@ -1,5 +1,6 @@
 import type { Pairing, PeerTerms } from '../policy/sharing.ts';
 import { narrowed, sameTerms } from './terms.ts';
+import type { ActivePeer } from './types.ts';
 
 /** One side's terms as they were told, and when: what was told later counts, in whatever order exchanges end. */
 export interface Told {
@@ -96,3 +97,8 @@ export class Session {
 }
 
 const NOTHING: Told = { terms: { gives: [], takes: [], namespaces: null }, at: Number.NEGATIVE_INFINITY };
+
+/** Only of a session that is active. */
+export function activePeer({ peerId, pairing, since }: Session): ActivePeer {
+  return { peerId, pairing: pairing!, since: since! };
+}

@@ -4,7 +4,7 @@ import { signDeclaration } from '../../src/identity/declaration.ts';
 import { peerIdFromPublicKey, rawPublicKey } from '../../src/identity/index.ts';
 import { decodeInvite } from '../../src/identity/invite.ts';
 import { createManifest } from '../../src/identity/manifest-edit.ts';
-import { ALL_STRANGERS_DECLARES_BURST, STRANGER_GRACE_MS } from '../../src/mesh/control-limits.ts';
+import { ACTIVE_DEADLINE_MS, ALL_STRANGERS_DECLARES_BURST, STRANGER_GRACE_MS } from '../../src/mesh/control-limits.ts';
 import { DECLARE, type DeclareAnswer, declare } from '../../src/mesh/declare.ts';
 import { FETCH } from '../../src/mesh/fetch.ts';
 import { PUSH } from '../../src/mesh/push-frames.ts';
@@ -133,6 +133,22 @@ describe(`faults of admission (seed ${SEED})`, () => {
     await town.until(() => stranger.transport.connections().length === 0, 2 * STRANGER_GRACE_MS, 'disconnected');
     assert.ok(town.simulation.now - connectedAt < 2 * STRANGER_GRACE_MS);
     assert.equal(acme.node.manifests.known('stranger.example'), undefined, 'nothing of it is believed');
+  });
+
+  it('fault 1: a stranger that begins to declare itself and does not end is disconnected all the same', async () => {
+    const silent = await new Stranger(town, 'silent').start();
+    await silent.dial(acme);
+    const from = town.simulation.now;
+    const hello = canonicalBytes({ type: 'hello', nonce: 'ab'.repeat(16) });
+    const begin = async (): Promise<void> => (await silent.transport.open(acme.peerId, DECLARE)).send(hello);
+    // One stream after the other, so that there always is one under way.
+    while (silent.transport.connections().length > 0 && town.simulation.now - from <= 2 * ACTIVE_DEADLINE_MS) {
+      await town.run(begin().catch(() => {}));
+      await town.simulation.runFor(500);
+    }
+    const took = town.simulation.now - from;
+    assert.ok(took > STRANGER_GRACE_MS && took <= ACTIVE_DEADLINE_MS + 1000, `it stayed for ${took} ms`);
+    assert.equal(acme.federation.status().peers.active, 0);
   });
 
   it('fault 1: a flood of strangers is bounded, and does not keep a declared peer out', async () => {

@@ -95,6 +95,18 @@ describe(`mesh: pairing (seed ${SEED})`, () => {
     }
   });
 
+  it('over a link so slow that to say who one is takes longer than the grace of a stranger', async () => {
+    const [here, there] = [acme.peerId, bolt.peerId];
+    // A way there and back of 1.2 s, as over a satellite and on to the antipodes.
+    town.network.setPath(here, there, { latencyMs: 600 });
+    const { peer } = await town.join(bolt, await town.invite(acme));
+    assert.equal(peer.state, 'active');
+    await town.until(() => acme.has(bolt), 2000, 'the inviter has it, too');
+    await town.simulation.runFor(ACTIVE_DEADLINE_MS);
+    const lost = [...acme.seen, ...bolt.seen].filter((line) => line.startsWith('inactive'));
+    assert.deepEqual(lost, [], 'nobody was cut off on the way');
+  });
+
   it('declares itself to a peer that dialled and says nothing', async () => {
     await Promise.all([register(acme, bolt, { addrs: [] }), register(bolt, acme, { addrs: [] })]);
     // Both know each other; the connection comes from elsewhere, and neither side takes itself for the one that dialled.
