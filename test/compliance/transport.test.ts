@@ -1,7 +1,7 @@
-import { createServer } from 'node:net';
 import { peerIdFromPublicKey, rawPublicKey } from '../../src/identity/index.ts';
 import { SimNetwork } from '../sim/network.ts';
 import { Simulation } from '../sim/world.ts';
+import { freePort } from '../support/ports.ts';
 import { loopbackTransport, realWorld } from '../support/transport.ts';
 import { transportCompliance } from './transport.ts';
 
@@ -28,14 +28,3 @@ transportCompliance('simulation', async () => {
     dispose: async () => simulation.close(),
   };
 });
-
-/** A port that was free a moment ago, where nobody listens. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}

@@ -17,7 +17,7 @@ describe('documentation: every command block runs and prints what is written', (
     if (commands.length === 0) continue;
 
     describe(relative(ROOT, page), function () {
-      this.timeout(60_000);
+      this.timeout(180_000);
       const session = new DocSession();
       before(() => session.start());
       after(() => session.stop());

@@ -6,12 +6,12 @@ import {
   call,
   type Following,
   followCommits,
-  freePorts,
   type MeshDaemon,
   type PairTerms,
   pair,
   startMeshDaemon,
 } from '../support/mesh-daemons.ts';
+import { freePorts } from '../support/ports.ts';
 
 /** One daemon of the soak test, over all its lives. */
 export interface Member {

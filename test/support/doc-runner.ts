@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cleanEnvironment, ROOT } from './daemon.ts';
+import { freePorts } from './ports.ts';
 
 /** One command of a documentation block and the output printed below it. */
 export interface DocCommand {
@@ -16,7 +16,8 @@ export interface DocCommand {
 
 /** A part of an expected line, or alone a number of lines, that may be anything. */
 const ANYTHING = '…';
-const COMMAND_MS = 30_000;
+/** Longest that one command runs, on however slow a machine. */
+const COMMAND_MS = 120_000;
 
 /** Commands of the `console` blocks of a Markdown file. Other shell fences are refused: they would never be run. */
 export function docCommands(path: string): DocCommand[] {
@@ -56,15 +57,15 @@ export class DocSession {
   #meshPort = 0;
 
   async start(): Promise<void> {
-    this.#port = await freePort();
-    this.#meshPort = await freePort();
+    [this.#port, this.#meshPort] = (await freePorts(2)) as [number, number];
     const env = {
       ...this.#environment(),
       COLUMNS: '110',
       NO_COLOR: '1',
     };
     for (const name of ['XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME']) delete (env as NodeJS.ProcessEnv)[name];
-    this.#shell = spawn('bash', ['--noprofile', '--norc'], { cwd: ROOT, env });
+    // With a process group of its own: what a block that failed left running ends with it.
+    this.#shell = spawn('bash', ['--noprofile', '--norc'], { cwd: ROOT, env, detached: true });
     this.#shell.stdin.write('exec 2>&1\n');
   }
 
@@ -84,9 +85,14 @@ export class DocSession {
   }
 
   async stop(): Promise<void> {
+    const [daemon, shell] = [this.#daemon, this.#shell];
     this.#stopDaemon();
-    if (this.#daemon?.exitCode === null) await once(this.#daemon, 'exit');
-    this.#shell?.kill();
+    if (daemon?.exitCode === null && daemon.signalCode === null) await once(daemon, 'exit');
+    if (shell?.pid !== undefined && shell.exitCode === null && shell.signalCode === null) {
+      const ended = once(shell, 'exit');
+      process.kill(-shell.pid, 'SIGKILL');
+      await ended;
+    }
     rmSync(this.#home, { recursive: true, force: true });
   }
 
@@ -140,7 +146,7 @@ function collect(
       text += chunk.toString('utf8');
       if (complete(text)) finish(() => resolve(text));
     };
-    const onExit = (): void => finish(() => reject(new Error(`the shell ended during: ${command}\n${text}`)));
+    const onEnd = (): void => finish(() => reject(new Error(`the shell ended during: ${command}\n${text}`)));
     const timer = setTimeout(
       () => finish(() => reject(new Error(`no end in ${COMMAND_MS} ms: ${command}\n${text}`))),
       COMMAND_MS,
@@ -148,11 +154,12 @@ function collect(
     const finish = (answer: () => void): void => {
       clearTimeout(timer);
       for (const stream of [child.stdout, child.stderr]) stream.off('data', onData);
-      child.off('exit', onExit);
+      child.off('close', onEnd);
       answer();
     };
     for (const stream of [child.stdout, child.stderr]) stream.on('data', onData);
-    child.on('exit', onExit);
+    // Not 'exit': what it printed last is read after that.
+    child.on('close', onEnd);
   });
 }
 
@@ -172,14 +179,4 @@ export function matches(actual: readonly string[], expected: readonly string[]):
 
 function trimEnd(lines: readonly string[]): readonly string[] {
   return lines.at(-1)?.trim() === '' ? trimEnd(lines.slice(0, -1)) : lines;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
