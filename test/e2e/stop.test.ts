@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -41,15 +42,33 @@ class Client {
   }
 
   async send(method: string, path: string, body?: unknown): Promise<Answer> {
-    const incoming = await this.open(method, path, body);
-    let text = '';
-    for await (const chunk of incoming) text += String(chunk);
-    return { status: incoming.statusCode ?? 0, headers: incoming.headers, text };
+    return answerOf(await this.open(method, path, body));
   }
 
   close(): void {
     this.#agent.destroy();
   }
+}
+
+/** Begins a request, as far as the daemon having it; what this returns finishes it. */
+async function openWrite(daemon: RunningDaemon, body: unknown): Promise<() => Promise<Answer>> {
+  const outgoing = request(`${daemon.url}/v1/facts`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${daemon.key}`, 'content-type': 'application/json', expect: '100-continue' },
+  });
+  outgoing.flushHeaders();
+  await once(outgoing, 'continue');
+  return async () => {
+    outgoing.end(JSON.stringify(body));
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage];
+    return answerOf(incoming);
+  };
+}
+
+async function answerOf(incoming: IncomingMessage): Promise<Answer> {
+  let text = '';
+  for await (const chunk of incoming) text += String(chunk);
+  return { status: incoming.statusCode ?? 0, headers: incoming.headers, text };
 }
 
 const factOf = (writer: number, n: number) => ({
@@ -111,14 +130,19 @@ describe('stopping a daemon', function () {
     const readers = Array.from({ length: READERS }, follow);
     const writers = Array.from({ length: WRITERS }, (_, writer) => write(writer));
     await Promise.race([warm.promise, Promise.all(writers)]);
+    // A request that is under way keeps the daemon draining until every writer has come by and was told.
+    const finish = await openWrite(daemon, factOf(WRITERS, 0));
     daemon.process.kill('SIGTERM');
+    await Promise.all(writers);
+    const last = await finish();
+    assert.deepEqual([last.status, last.headers.connection], [201, 'close']);
+    acked.add((JSON.parse(last.text) as { id: string }).id);
     assert.deepEqual(await daemon.ended, [0, null]);
     // The daemon's own deadline, 10 s, has not cut anything off.
     assert.deepEqual(
       daemon.logs.filter(({ event }) => event === 'drain_timeout' || event === 'stop_timeout'),
       [],
     );
-    await Promise.all(writers);
     assert.equal(refusals.length, WRITERS, 'every writer was told');
     for (const { status, headers, text } of refusals) {
       assert.deepEqual([status, JSON.parse(text).code, headers.connection], [503, 'stopping', 'close']);
