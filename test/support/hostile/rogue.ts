@@ -205,7 +205,12 @@ export class Rogue {
   async join(to: Target, ours: Partial<PeerTerms> = {}, theirs: Partial<PeerTerms> = {}): Promise<void> {
     const answer = await this.declare(to, { invite: await to.invite(ours), terms: { ...SHARED, ...theirs } });
     if (answer.status !== 'active') throw new Error(`${this.org} is ${JSON.stringify(answer)}`);
-    await until(() => to.isActive(this.peerId), `${this.org} is active at ${to.name}`);
+    let isActive = false;
+    await until(async () => {
+      isActive = await to.isActive(this.peerId);
+      return isActive || !this.isConnected(to);
+    }, `${this.org} is active at ${to.name}`);
+    if (!isActive) throw new Error(`${this.org} was cut off by ${to.name} before it was active`);
   }
 
   /** Runs one declare exchange. `introduce` makes what is said, out of what is said by default. */
