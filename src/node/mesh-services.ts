@@ -211,7 +211,7 @@ export interface SetsService {
   /** Sets there are. */
   readonly size: number;
   get(name: string): NodeSet<SetIndex> | undefined;
-  /** The sets both sides of a pairing may hold, by name. Sets that come later are told by {@link on}. */
+  /** The sets both sides of a pairing may hold, in the order of the bytes of their names. Sets that come later are told by {@link on}. */
   list(pairing: Pairing): NodeSet<SetIndex>[];
   /**
    * The statements with these digests, for sending; undefined where there is none, where it belongs to no set, and where

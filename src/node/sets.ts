@@ -4,6 +4,7 @@ import { isShared, type Pairing } from '../policy/sharing.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Store, StoreError } from '../store/store.ts';
 import { afterReading, digestOfKey, END_KEY, FIRST_KEY, keyOf, startOfReading } from '../sync/key.ts';
+import { insertByName } from '../sync/order.ts';
 import { SetIndex } from '../sync/set-index.ts';
 import { NodeError } from './errors.ts';
 import type { NodeSet, WireStatement } from './federation.ts';
@@ -81,6 +82,8 @@ export class Sets implements SetsService {
   readonly #init: SetsInit;
   readonly #byName = new Map<string, Held>();
   readonly #byId = new Map<string, Held>();
+  /** What peers may know of, in the order of the bytes of their names. */
+  readonly #ordered: NodeSet<SetIndex>[] = [];
   /** Sets and namespaces by organisation. */
   readonly #byOrg = new Map<string, { readonly sets: Held[]; readonly namespaces: Set<string> }>();
   readonly #staged = new WeakMap<Group, Staged>();
@@ -113,9 +116,7 @@ export class Sets implements SetsService {
   }
 
   get size(): number {
-    let size = 0;
-    for (const { shared } of this.#byName.values()) if (shared) size += 1;
-    return size;
+    return this.#ordered.length;
   }
 
   get(name: string): NodeSet<SetIndex> | undefined {
@@ -123,11 +124,7 @@ export class Sets implements SetsService {
   }
 
   list(pairing: Pairing): NodeSet<SetIndex>[] {
-    const shared: NodeSet<SetIndex>[] = [];
-    for (const held of this.#byName.values()) {
-      if (held.shared && isShared(held.shared.set, pairing)) shared.push(held.shared);
-    }
-    return shared.sort((a, b) => (a.set.name < b.set.name ? -1 : 1));
+    return this.#ordered.filter(({ set }) => isShared(set, pairing));
   }
 
   async read(pairing: Pairing, digests: readonly Digest[]): Promise<(WireStatement | undefined)[]> {
@@ -392,7 +389,10 @@ export class Sets implements SetsService {
     const ofOrg = this.#byOrg.get(row.org) ?? { sets: [], namespaces: new Set() };
     this.#byOrg.set(row.org, ofOrg);
     ofOrg.sets.push(held);
-    if (held.shared) ofOrg.namespaces.add(row.namespace);
+    if (held.shared) {
+      ofOrg.namespaces.add(row.namespace);
+      insertByName(this.#ordered, held.shared, ({ index }) => index);
+    }
     return held;
   }
 

@@ -6,6 +6,7 @@ import { decodeFrame, encodeFrame, type Frame, type SignedBytes, type Turn } fro
 import { hlcOfKey } from './key.ts';
 import type { SetIndex } from './set-index.ts';
 import { SharedSets } from './shared-sets.ts';
+import type { Slices } from './slices.ts';
 import { TurnReader } from './turn-reader.ts';
 import { TurnWriter } from './turn-writer.ts';
 
@@ -94,6 +95,8 @@ export class SyncSession {
   #helloBody: Buffer | undefined;
   #nonces: readonly Uint8Array[] = [];
   #peerTurn: Turn | undefined;
+  /** What is being computed. */
+  #job: Slices<void> | undefined;
   #rounds = 0;
   #result: SyncResult | undefined;
   /** Both sides said all they had to say, within every limit. */
@@ -109,7 +112,7 @@ export class SyncSession {
     const parts = { sets: this.#sets, counters: this.#counters, budget: this.#budget };
     this.#writer = new TurnWriter({ ...parts, isUnwanted: init.isUnwanted ?? (() => false) });
     this.#reader = new TurnReader({ ...parts, writer: this.#writer, accept: init.accept ?? (() => undefined) });
-    if (init.role === 'initiator') this.#open();
+    if (init.role === 'initiator') this.#begin(this.#open());
   }
 
   get counters(): Readonly<SyncCounters> {
@@ -124,6 +127,10 @@ export class SyncSession {
    */
   next(now: number, cpuMs = 0): SyncAction {
     this.#counters.cpuMs = cpuMs;
+    if (this.#job !== undefined && this.#out.length === 0 && this.#isWithinBudget(now)) {
+      this.#goOn();
+      if (this.#job !== undefined) return { do: 'yield' };
+    }
     if (this.#result === undefined && this.#isWithinBudget(now) && this.#out.length === 0) {
       if (this.#waiting !== undefined && this.#waiting !== 'receive') throw misuse(`call ${this.#waiting} first`);
       if (this.#deliveries !== undefined) {
@@ -160,10 +167,9 @@ export class SyncSession {
     try {
       if (this.#counters.framesIn > this.#budget.frames) throw new SyncViolation('budget_frames', 'frames received');
       if (this.#counters.bytesIn > this.#budget.bytes) throw new SyncViolation('budget_bytes', 'bytes received');
-      this.#take(decodeFrame(frame));
+      this.#begin(this.#take(decodeFrame(frame)));
     } catch (error) {
-      if (!(error instanceof SyncViolation)) throw error;
-      this.#fail(error.reason, error.message);
+      this.#violated(error);
     }
   }
 
@@ -195,8 +201,28 @@ export class SyncSession {
     if (this.#result === undefined) this.#end(reason, detail, reason === 'stopped');
   }
 
-  #open(): void {
-    const body = this.#sets.body();
+  /** Computes a first slice of something; `next` goes on with it. */
+  #begin(job: Slices<void>): void {
+    this.#job = job;
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    try {
+      if (this.#job!.next().done) this.#job = undefined;
+    } catch (error) {
+      this.#violated(error);
+    }
+  }
+
+  /** @throws what is not the peer's fault */
+  #violated(error: unknown): void {
+    if (!(error instanceof SyncViolation)) throw error;
+    this.#fail(error.reason, error.message);
+  }
+
+  *#open(): Slices<void> {
+    const body = yield* this.#sets.body();
     const { nonce } = this.#init;
     this.#helloBody = body;
     this.#out.push(
@@ -212,21 +238,21 @@ export class SyncSession {
     this.#phase = 'welcome';
   }
 
-  #take(frame: Frame): void {
+  *#take(frame: Frame): Slices<void> {
     if (frame.type === 'stop') {
       this.#end('peer_stopped', frame.reason, false);
       return;
     }
-    if (this.#phase === 'hello') this.#takeHello(frame);
-    else if (this.#phase === 'welcome') this.#takeWelcome(frame);
-    else if (frame.type === 'turn') this.#takeTurn(frame);
-    else this.#deliveries = this.#reader.take(frame);
+    if (this.#phase === 'hello') yield* this.#takeHello(frame);
+    else if (this.#phase === 'welcome') yield* this.#takeWelcome(frame);
+    else if (frame.type === 'turn') yield* this.#takeTurn(frame);
+    else this.#deliveries = yield* this.#reader.take(frame);
   }
 
-  #takeHello(frame: Frame): void {
+  *#takeHello(frame: Frame): Slices<void> {
     if (frame.type !== 'hello') throw new SyncViolation('frame_unexpected', `${frame.type} before hello`);
     const { nonce } = this.#init;
-    const body = this.#sets.body();
+    const body = yield* this.#sets.body();
     this.#nonces = [frame.nonce, nonce];
     const equal = Buffer.compare(rootFingerprint('hello', [frame.nonce], body), frame.root) === 0;
     const proof = equal ? rootFingerprint('proof', this.#nonces, body) : null;
@@ -237,18 +263,18 @@ export class SyncSession {
       this.#converged();
       return;
     }
-    this.#sets.begin(this.#nonces);
+    yield* this.#sets.begin(this.#nonces);
     this.#beginTurn(frame.accepts);
-    this.#writer.sendVector();
+    yield* this.#writer.sendVector();
   }
 
-  #takeWelcome(frame: Frame): void {
+  *#takeWelcome(frame: Frame): Slices<void> {
     if (frame.type !== 'welcome') throw new SyncViolation('frame_unexpected', `${frame.type} before welcome`);
     this.#nonces = [this.#init.nonce, frame.nonce];
     const body = this.#helloBody!;
     this.#helloBody = undefined;
     if (frame.proof === null) {
-      this.#sets.begin(this.#nonces);
+      yield* this.#sets.begin(this.#nonces);
       this.#writer.peerAccepts = frame.accepts;
       this.#reader.expectVector();
       this.#phase = 'theirs';
@@ -259,11 +285,11 @@ export class SyncSession {
     else this.#fail('proof_mismatch', 'the peer says the sets are equal');
   }
 
-  #takeTurn(turn: Turn): void {
+  *#takeTurn(turn: Turn): Slices<void> {
     this.#reader.endTurn(turn);
     this.#counters.turns += 1;
     this.#peerTurn = turn;
-    if (turn.fin) this.#conclude(turn);
+    if (turn.fin) this.#conclude(turn, yield* this.#sets.knownBody());
     else this.#beginTurn();
   }
 
@@ -287,11 +313,12 @@ export class SyncSession {
       }
       if (!step.isDone) return undefined;
     } else this.#writer.truncate(isOver ? 'budget_rounds' : 'truncated');
-    this.#endTurn(isOver);
+    this.#begin(this.#endTurn(isOver));
     return undefined;
   }
 
-  #endTurn(isOver: boolean): void {
+  *#endTurn(isOver: boolean): Slices<void> {
+    const body = yield* this.#sets.knownBody();
     const isPending = !isOver && this.#writer.isPending;
     const fin = isOver || (!this.#writer.hasSpoken && !isPending && this.#peerTurn?.pending !== true);
     const turn = {
@@ -301,21 +328,21 @@ export class SyncSession {
       changed: this.#hasChanged(),
       gone: this.#counters.gone,
       refused: this.#counters.refused,
-      check: this.#sets.check(this.#init.role),
+      check: rootFingerprint(this.#init.role, this.#nonces, body),
     };
     this.#out.push(encodeFrame({ type: 'turn', ...turn }));
     this.#counters.turns += 1;
     this.#phase = 'theirs';
-    if (fin) this.#conclude(this.#peerTurn!);
+    if (fin) this.#conclude(this.#peerTurn!, body);
   }
 
   /** Nobody has more to say: both sides compare what they have now. */
-  #conclude(peer: Turn): void {
+  #conclude(peer: Turn, body: Buffer): void {
     const peerRole: RootRole = this.#init.role === 'initiator' ? 'responder' : 'initiator';
     this.#hasConcluded = this.#writer.limit === undefined && !peer.truncated;
     // What a limit left out may be the name of a set, which is in neither side's check then.
-    const isWhole = this.#writer.limit === undefined && !peer.truncated;
-    if (isWhole && Buffer.compare(this.#sets.check(peerRole), peer.check) === 0) this.#converged();
+    const check = rootFingerprint(peerRole, this.#nonces, body);
+    if (this.#hasConcluded && Buffer.compare(check, peer.check) === 0) this.#converged();
     else this.#finish(this.#difference(peer));
   }
 
@@ -353,6 +380,7 @@ export class SyncSession {
   }
 
   #end(reason: SyncReason, detail: string | undefined, tell: boolean): void {
+    this.#job = undefined;
     this.#out.length = 0;
     if (tell) this.#out.push(encodeFrame({ type: 'stop', reason }));
     this.#finish(reason, detail);

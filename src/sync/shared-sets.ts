@@ -1,6 +1,8 @@
-import { type RootRole, rootBody, rootFingerprint, setTag } from './fingerprint.ts';
-import { MAX_SESSION_SETS } from './limits.ts';
+import { rootBody, setTag } from './fingerprint.ts';
+import { MAX_SESSION_SETS, SETS_PER_STEP } from './limits.ts';
+import { byName, insertByName } from './order.ts';
 import type { SetIndex } from './set-index.ts';
+import { inSlices, type Slices } from './slices.ts';
 
 /** A set that both sides may hold, as far as this side knows. */
 export interface SharedSet {
@@ -32,21 +34,14 @@ export class SharedSets {
   }
 
   /** Both nonces are known: sets get their tags. */
-  begin(nonces: readonly Uint8Array[]): void {
+  *begin(nonces: readonly Uint8Array[]): Slices<void> {
     this.#nonces = nonces;
-    for (const index of this.#indexes) this.#tag(index);
+    yield* inSlices(this.#indexes, SETS_PER_STEP, (index) => this.#tag(index));
   }
 
   /** Adds a set that the peer named. */
   add(index: SetIndex): SharedSet {
-    // A peer may name a thousand in one frame: each goes to its place, nothing is sorted again.
-    let low = 0;
-    for (let high = this.#indexes.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if (byName(this.#indexes[middle]!, index) < 0) low = middle + 1;
-      else high = middle;
-    }
-    this.#indexes.splice(low, 0, index);
+    insertByName(this.#indexes, index, (one) => one);
     this.#changesAtStart += index.changes;
     return this.#tag(index);
   }
@@ -70,17 +65,16 @@ export class SharedSets {
     return changes;
   }
 
-  /** What a root over all sets is made of. */
-  body(): Buffer {
-    return rootBody(this.#indexes);
+  /** What a root over all sets is made of. Sets that change meanwhile are in it as they were when it came to them. */
+  body(): Slices<Buffer> {
+    return bodyOf(this.#indexes);
   }
 
-  /** The fingerprint over the sets that both sides know. */
-  check(role: RootRole): Uint8Array {
+  /** The same over the sets that both sides know. */
+  knownBody(): Slices<Buffer> {
     const unknown = new Set<SetIndex>();
     for (const { index, isAsked } of this.#byTag.values()) if (isAsked) unknown.add(index);
-    const known = this.#indexes.filter((index) => !unknown.has(index));
-    return rootFingerprint(role, this.#nonces, rootBody(known));
+    return bodyOf(unknown.size === 0 ? this.#indexes : this.#indexes.filter((index) => !unknown.has(index)));
   }
 
   #tag(index: SetIndex): SharedSet {
@@ -91,6 +85,11 @@ export class SharedSets {
   }
 }
 
-function byName(a: SetIndex, b: SetIndex): number {
-  return Buffer.compare(a.nameBytes, b.nameBytes);
+function* bodyOf(indexes: readonly SetIndex[]): Slices<Buffer> {
+  const parts: Buffer[] = [];
+  for (let at = 0; at < indexes.length; at += SETS_PER_STEP) {
+    if (at > 0) yield;
+    parts.push(rootBody(indexes.slice(at, at + SETS_PER_STEP)));
+  }
+  return Buffer.concat(parts);
 }

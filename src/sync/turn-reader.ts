@@ -11,9 +11,10 @@ import {
   type VectorEntry,
 } from './frames.ts';
 import { compareKeys, type Key } from './key.ts';
-import { MAX_SESSION_SETS, MAX_TURN_IDS, MAX_TURN_RANGES } from './limits.ts';
+import { MAX_SESSION_SETS, MAX_TURN_IDS, MAX_TURN_RANGES, SETS_PER_STEP } from './limits.ts';
 import type { SetIndex } from './set-index.ts';
 import type { SharedSets } from './shared-sets.ts';
+import { inSlices, type Slices } from './slices.ts';
 import type { TurnWriter } from './turn-writer.ts';
 
 export interface TurnReaderInit {
@@ -61,21 +62,21 @@ export class TurnReader {
    * @returns statements to deliver before the next frame
    * @throws SyncViolation
    */
-  take(frame: Exclude<Frame, { type: 'turn' | 'stop' }>): readonly SignedBytes[] | undefined {
+  *take(frame: Exclude<Frame, { type: 'turn' | 'stop' }>): Slices<readonly SignedBytes[] | undefined> {
     this.#frames += 1;
     if (this.#isVector !== (frame.type === 'vector')) throw unexpected(frame.type);
     switch (frame.type) {
       case 'vector':
-        for (const entry of frame.entries) this.#takeEntry(entry);
+        yield* inSlices(frame.entries, SETS_PER_STEP, (entry) => this.#takeEntry(entry));
         return undefined;
       case 'ranges':
         for (const section of frame.sections) this.#takeSection(section);
         return undefined;
       case 'ask':
-        for (const tag of frame.tags) this.#takeAsk(tag);
+        yield* inSlices(frame.tags, SETS_PER_STEP, (tag) => this.#takeAsk(tag));
         return undefined;
       case 'names':
-        for (const name of frame.names) this.#takeName(name);
+        yield* inSlices(frame.names, SETS_PER_STEP, (name) => this.#takeName(name));
         return undefined;
       case 'want':
         if (frame.ordinals[0]! <= this.#lastWant) throw new SyncViolation('want_invalid', 'wants out of order');

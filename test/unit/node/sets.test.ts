@@ -160,6 +160,24 @@ describe('sets', () => {
     assert.deepEqual(await fingerprints(again, names), await fingerprints(acme.node, names));
   });
 
+  it('are listed in the order of the bytes of their names, whenever they came', async () => {
+    const beta = await openOrgNode('beta.example', { clock });
+    await pair(acme, beta);
+    // The order of UTF-16 would be another: U+1F600 before U+FF5E.
+    for (const namespace of ['zeta', 'alpha', '\u{1F600}', '\uFF5E', 'mid']) {
+      await state({ relation: `${namespace}:x`, scope: 'public' });
+    }
+    const namesOf = (node: typeof acme.node): string[] =>
+      node.sets.list(acme.node.peers.pairing(beta.peerId)!).map(({ set }) => set.name);
+    const names = namesOf(acme.node);
+    assert.ok(names.length > 5);
+    assert.deepEqual(
+      names,
+      names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))),
+    );
+    assert.deepEqual(namesOf(await acme.reopen()), names);
+  });
+
   it('are loaded in slices while others write, and nothing is missed or counted twice', async () => {
     for (let n = 0; n < 2500; n += 500) {
       const facts = Array.from({ length: 500 }, (_, i) =>
