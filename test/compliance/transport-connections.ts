@@ -35,10 +35,13 @@ export function connectionCases(name: string, test: Test): void {
         a!.transport.dial(b!.peerId, b!.transport.addresses()),
         b!.transport.dial(a!.peerId, a!.transport.addresses()),
       ]);
-      // One or two connections: a side that has two knows of the second a little later than the other.
-      const count = ({ transport }: Node): number => transport.connections().length;
-      await net.sleep(300);
-      await net.until(() => count(a!) === count(b!) && count(a!) > 0, 'both sides to see the same');
+      // One or two connections: whoever was dialled knows of it a little later than who dialled.
+      const count = ({ transport }: Node, outbound: boolean): number =>
+        transport.connections().filter((one) => one.outbound === outbound).length;
+      await net.until(
+        () => count(a!, true) === count(b!, false) && count(b!, true) === count(a!, false) && has(a!, b!),
+        'both sides to see the same',
+      );
       assert.equal(a!.connected.length, 1);
       assert.equal(b!.connected.length, 1);
       await a!.transport.disconnect(b!.peerId);
