@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { ROOT } from '../support/daemon.ts';
-import { DocSession, docCommands, matches } from '../support/doc-runner.ts';
+import { DocSession, docCommands, matches, shown } from '../support/doc-runner.ts';
 
 const pages = [
   join(ROOT, 'README.md'),
@@ -31,5 +31,9 @@ describe('documentation: every command block runs and prints what is written', (
     assert.ok(!matches(['a', 'b'], ['a']));
     assert.ok(!matches(['a'], ['a', 'b']));
     assert.ok(matches([''], []));
+  });
+
+  it('compares what stays on a terminal, not what turned there for a while', () => {
+    assert.equal(shown('⠙\u001b[1G\u001b[0K⠹\u001b[1G\u001b[0Kone\n\u001b[1G\u001b[0Ktwo\n'), 'one\ntwo\n');
   });
 });

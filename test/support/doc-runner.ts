@@ -124,7 +124,7 @@ export class DocSession {
     });
     this.#daemon = child;
     const output = await collect(child, (text) => /Ready in [^\n]*\n/.test(text), 'npm start');
-    return this.#restore(output.replaceAll('\r', ''));
+    return this.#restore(shown(output.replaceAll('\r', '')));
   }
 
   #restore(text: string): string {
@@ -133,6 +133,17 @@ export class DocSession {
       .replaceAll(String(this.#meshPort), '4701')
       .replaceAll(this.#home, '~');
   }
+}
+
+/** To the beginning of the line, and erase it: what was there before is not to be seen. */
+const ERASE_LINE = '\u001b[1G\u001b[0K';
+
+/** What stays on a terminal: npm turns a spinner, which it erases again, on a machine where it takes a while to begin. */
+export function shown(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => line.split(ERASE_LINE).at(-1))
+    .join('\n');
 }
 
 function collect(
