@@ -39,8 +39,7 @@ describe('conformance: Stigmem 0.9.0a10 vectors against a daemon started as a us
       let daemon: RunningDaemon;
       const done = new Set<string>();
 
-      before(async function () {
-        this.timeout(60_000);
+      before(async () => {
         daemon = await startDaemon({ env: { STIGMESH_AUTH_REQUIRED: 'false' } });
         if (file.seed_fact)
           await send({ id: 'seed', description: '', method: 'POST', path: '/v1/facts', body: file.seed_fact });

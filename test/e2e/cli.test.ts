@@ -41,8 +41,7 @@ function printed(child: ChildProcess, stream: 'stdout' | 'stderr', text: string)
   });
 }
 
-describe('e2e: the command line against a real daemon', function () {
-  this.timeout(60_000);
+describe('e2e: the command line against a real daemon', () => {
   let daemon: RunningDaemon;
   let scratch: string;
   afterEach(killLeftovers);
@@ -256,8 +255,7 @@ describe('e2e: the command line against a real daemon', function () {
   });
 });
 
-describe('e2e: starting and ending', function () {
-  this.timeout(60_000);
+describe('e2e: starting and ending', () => {
   let home: string;
   beforeEach(() => {
     home = mkdtempSync(join(tmpdir(), 'stigmesh-start-'));

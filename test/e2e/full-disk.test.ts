@@ -20,8 +20,7 @@ function mountSmall(): string | Error {
   }
 }
 
-describe('e2e: a daemon whose disk is full', function () {
-  this.timeout(60_000);
+describe('e2e: a daemon whose disk is full', () => {
   let home: string | undefined;
   let daemon: RunningDaemon | undefined;
 

@@ -8,8 +8,7 @@ import { type RunningDaemon, startDaemon } from '../support/daemon.ts';
 /** Longest that the mesh may take to come to something: two processes on one machine. */
 const DEADLINE_MS = 20_000;
 
-describe('e2e: two organisations, each by its own command line', function () {
-  this.timeout(120_000);
+describe('e2e: two organisations, each by its own command line', () => {
   let acme: RunningDaemon;
   let other: RunningDaemon;
   const homes: string[] = [];

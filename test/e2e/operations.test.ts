@@ -18,8 +18,7 @@ function series(text: string): Map<string, number> {
   return found;
 }
 
-describe('e2e: what an operator sees', function () {
-  this.timeout(60_000);
+describe('e2e: what an operator sees', () => {
   let daemon: RunningDaemon;
 
   before(async () => {

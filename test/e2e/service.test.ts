@@ -34,8 +34,7 @@ function allowedCalls(unit: string): Set<string> {
   return allowed;
 }
 
-describe('e2e: the system calls of a daemon', function () {
-  this.timeout(120_000);
+describe('e2e: the system calls of a daemon', () => {
   let home: string;
   before(() => {
     home = mkdtempSync(join(tmpdir(), 'stigmesh-calls-'));

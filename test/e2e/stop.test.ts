@@ -79,8 +79,7 @@ const factOf = (writer: number, n: number) => ({
   scope: 'company',
 });
 
-describe('stopping a daemon', function () {
-  this.timeout(60_000);
+describe('stopping a daemon', () => {
   let home: string;
 
   beforeEach(() => {
@@ -210,9 +209,7 @@ describe('stopping a daemon', function () {
   });
 });
 
-describe('a daemon that meets an error nobody expected', function () {
-  this.timeout(60_000);
-
+describe('a daemon that meets an error nobody expected', () => {
   it('says what and where, without what the error quotes, and ends so that it is started again', async () => {
     // A preload throws where nothing catches; the runtime's messages quote what they choked on.
     const crash = "process.on('SIGUSR2', () => JSON.parse(process.env.CRASH_INPUT))";

@@ -46,14 +46,10 @@ describe('discovery', () => {
     await b.discovery.provide('other.example');
     const search = async (from: Libp2pTransport, org: string): Promise<FoundPeer[]> => {
       let peers: readonly FoundPeer[] = [];
-      await until(
-        async () => {
-          peers = await from.discovery.find(org);
-          return peers.length > 0;
-        },
-        `${org} to be found`,
-        19_000,
-      );
+      await until(async () => {
+        peers = await from.discovery.find(org);
+        return peers.length > 0;
+      }, `${org} to be found`);
       return [...peers];
     };
     for (const [from, org, wanted] of [
@@ -130,7 +126,7 @@ describe('discovery', () => {
       [a, b],
       [b, a],
     ] as const) {
-      await until(() => found.get(node.peerId)!.some(({ peerId }) => peerId === other.peerId), 'the neighbour', 18_000);
+      await until(() => found.get(node.peerId)!.some(({ peerId }) => peerId === other.peerId), 'the neighbour');
       const peer = found.get(node.peerId)!.find(({ peerId }) => peerId === other.peerId)!;
       assert.equal(peer.via, 'mdns');
       await node.dial(peer.peerId, peer.addrs);

@@ -1,5 +1,16 @@
-/** Starts two nodes with everything on, lets them meet, stops them, and prints when that was and when the process ended. */
+/**
+ * Starts two nodes with everything on, lets them meet, stops them, and prints for how long (ms) the timers are set that
+ * keep the process from then on.
+ */
+import { createHook } from 'node:async_hooks';
 import { loopbackTransport } from '../support/transport.ts';
+
+const timers = new Set<NodeJS.Timeout>();
+createHook({
+  init: (_id, type, _trigger, resource) => {
+    if (type === 'Timeout') timers.add(resource as NodeJS.Timeout);
+  },
+}).enable();
 
 const dht = { admits: (): boolean => true, dialsPrivate: true };
 const make = (bootstrap: string[]): ReturnType<typeof loopbackTransport> => {
@@ -20,5 +31,6 @@ await hub.discovery.find('acme.example');
 // One that leads nowhere is still under way when everything stops.
 hub.dial(node.peerId.replace(/.$/, 'x'), ['/ip4/192.0.2.1/tcp/4701']).catch(() => {});
 await Promise.all([hub.stop(), node.stop()]);
-console.log(performance.now());
-process.on('exit', () => console.log(performance.now()));
+type Inside = NodeJS.Timeout & { readonly _destroyed: boolean; readonly _idleTimeout: number };
+const left = [...timers].filter((timer) => timer.hasRef() && !(timer as Inside)._destroyed);
+console.log(JSON.stringify(left.map((timer) => (timer as Inside)._idleTimeout)));

@@ -16,7 +16,7 @@ import type { MeshWorld } from '../../src/mesh/world.ts';
 import { settledMemory } from '../support/memory.ts';
 import { dialRaw, MESHSUB, packet, rawPeer, subscription } from '../support/raw-peer.ts';
 import { loopbackTransport, realWorld } from '../support/transport.ts';
-import { until } from '../support/until.ts';
+import { PATIENCE_MS, until } from '../support/until.ts';
 
 const EXIT_FIXTURE = join(import.meta.dirname, 'libp2p-exit.ts');
 const MIB = 1024 * 1024;
@@ -82,11 +82,11 @@ describe('libp2p transport', () => {
     await assert.rejects(transport.start(), (error) => isMeshError(error, 'transport_stopped'));
   });
 
-  it('leaves nothing that keeps a process, with everything on', async function () {
-    this.timeout(30_000);
-    const { stdout } = await promisify(execFile)(process.execPath, [EXIT_FIXTURE], { timeout: 25_000 });
-    const [stoppedAt, exitedAt] = stdout.trim().split('\n').map(Number);
-    assert.ok(exitedAt! - stoppedAt! < 300, `the process went on for ${exitedAt! - stoppedAt!} ms`);
+  it('leaves nothing that keeps a process, with everything on', async () => {
+    // That it ends by itself says that no socket is left; what its timers were set for, how soon it does.
+    const { stdout } = await promisify(execFile)(process.execPath, [EXIT_FIXTURE], { timeout: PATIENCE_MS });
+    const timers = JSON.parse(stdout) as number[];
+    assert.ok(Math.max(0, ...timers) < 300, `timers of ${timers} ms go on`);
   });
 
   it('shows its figures as metrics', async () => {

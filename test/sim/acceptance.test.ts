@@ -21,9 +21,7 @@ async function conflictIds(lab: Lab, name: string): Promise<readonly string[]> {
   return conflicts.map(({ id }) => id).sort();
 }
 
-describe('Stigmem’s acceptance scenarios', function () {
-  this.timeout(60_000);
-
+describe('Stigmem’s acceptance scenarios', () => {
   for (const seed of SEEDS) {
     it(`fault 18: split brain: both sides of five minutes write, then hold and show the same (seed ${seed})`, async () => {
       await inLab(full(PAIR_OF_ORGS), { seed }, async (lab) => {

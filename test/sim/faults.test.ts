@@ -22,9 +22,7 @@ const A: DaemonPlan = { name: 'a1', org: 'a.example' };
 const B: DaemonPlan = { name: 'b1', org: 'b.example' };
 const C: DaemonPlan = { name: 'c1', org: 'c.example' };
 
-describe('faults of a simulated mesh', function () {
-  this.timeout(60_000);
-
+describe('faults of a simulated mesh', () => {
   for (const seed of SEEDS) {
     it(`fault 8: a node key on two machines: whoever holds both statements raises an alarm, and goes on (seed ${seed})`, async () => {
       // What the copied machine says of itself cannot be relied on; of everybody else everything is checked.

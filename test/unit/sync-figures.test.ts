@@ -17,8 +17,7 @@ const ITEMS = 1_000_000;
 const PADDING = 500;
 
 /** Figures of mesh.md at a million entries, in round trips and bytes. Time is for the bench (test/bench/sync-engine.ts). */
-describe('sync: figures at a million items', function () {
-  this.timeout(60_000);
+describe('sync: figures at a million items', () => {
   const [a, b] = [new SyncSide(), new SyncSide()];
   const random = new Random(11);
   let begin = 0;

@@ -35,8 +35,7 @@ class Gauge {
   }
 }
 
-describe(`mesh: bounds on what happens at once (seed ${SEED})`, function () {
-  this.timeout(60_000);
+describe(`mesh: bounds on what happens at once (seed ${SEED})`, () => {
   let town: Town;
   let acme: ControlDaemon;
 

@@ -5,8 +5,7 @@ import { resolveConfig } from '../../../src/config/index.ts';
 import { type Daemon, startDaemon } from '../../../src/daemon.ts';
 import { makeHome, type TestHome } from '../../support/home.ts';
 
-describe('mesh: a daemon with it', function () {
-  this.timeout(60_000);
+describe('mesh: a daemon with it', () => {
   let home: TestHome;
   let daemon: Daemon | undefined;
 

@@ -25,9 +25,7 @@ const isRefusal = (error: unknown): true => {
   return true;
 };
 
-describe('identity: properties of manifests', function () {
-  this.timeout(60_000);
-
+describe('identity: properties of manifests', () => {
   it('every manifest of a history verifies, comes back from its bytes, and follows every earlier one', async () => {
     await fc.assert(
       fc.asyncProperty(history, async (all) => {
@@ -79,8 +77,7 @@ describe('identity: properties of manifests', function () {
   });
 });
 
-describe('identity: properties of declarations', function () {
-  this.timeout(60_000);
+describe('identity: properties of declarations', () => {
   const [us, them] = [fixedPeer(0x51), fixedPeer(0x52)];
   const made = fc
     .record({

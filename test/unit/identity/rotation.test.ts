@@ -128,8 +128,7 @@ describe('identity: rotation of the org key on disk', () => {
     assert.deepEqual(files(), ['node.key', 'org.key']);
   });
 
-  it('loses no key and no link of the chain, whenever it is killed', async function () {
-    this.timeout(60_000);
+  it('loses no key and no link of the chain, whenever it is killed', async () => {
     const { orgFingerprint, orgKey, peerId } = await initIdentity({ keysDir });
     const seen = [orgFingerprint];
     const manifest = createManifest({ authority: 'acme.example', peerId }, { orgKey, now: 0 });
