@@ -34,6 +34,8 @@ interface Session {
   readonly stopped: AbortController;
   /** Never rejects; undefined when it could not be held. */
   readonly done: Promise<SyncResult | undefined>;
+  /** The one with the same peer that begins next. */
+  readonly next: PromiseWithResolvers<Session>;
 }
 
 /** What is remembered of one active peer. */
@@ -41,6 +43,8 @@ interface Peer {
   readonly peerId: string;
   readonly gone: AbortController;
   session: Session | undefined;
+  /** The one that began last. */
+  last: Session | undefined;
   /** When the next session is due, as the world's clock went when it was scheduled. */
   timer: unknown;
   dueAt: number;
@@ -90,6 +94,7 @@ export class Reconciler {
       peerId,
       gone: new AbortController(),
       session: undefined,
+      last: undefined,
       timer: undefined,
       dueAt: Number.POSITIVE_INFINITY,
       isWanted: false,
@@ -156,37 +161,48 @@ export class Reconciler {
    * @throws NodeError `sync_failed`
    */
   async sync(peerId: string, signal?: AbortSignal): Promise<SyncGain> {
-    const { world } = this.#components;
     const from = this.#elapsed();
     const before = await this.#peers.get(peerId)?.session?.done;
     let received = before?.counters.accepted ?? 0;
     const gain = (): SyncGain => ({ received, ms: this.#elapsed() - from });
+    let session: Session | undefined;
     for (let changes = 0; ; ) {
       const peer = this.#peers.get(peerId);
       if (!peer) throw syncFailed('the peer is not connected and active', "see 'stigmesh peers'");
       if (!this.#components.sets.isReady) {
         throw syncFailed('the indexes are still being loaded', 'try again in a moment');
       }
-      const session = peer.session ?? this.#open(peer);
+      session ??= peer.session ?? this.#open(peer);
       if (!session) throw syncFailed('too many reconciliations are under way', 'try again in a moment');
       const result = await session.done;
       received += result?.counters.accepted ?? 0;
       if (signal?.aborted) throw syncFailed('it was given up', 'it goes on in the background');
       if (result?.outcome === 'converged') return gain();
-      if (result?.outcome === 'progress') {
-        if (CONTINUES.has(result.reason ?? '')) continue;
-        // Somebody writes all the time: what was there at the beginning is there by now.
-        if (result.reason === 'changed' && ++changes < MAX_CHANGED_SESSIONS) continue;
-        if (result.reason === 'changed') return gain();
+      const isChanged = result?.outcome === 'progress' && result.reason === 'changed';
+      // Somebody writes all the time: what was there at the beginning is there by now.
+      if (isChanged && ++changes >= MAX_CHANGED_SESSIONS) return gain();
+      if (isChanged || (result?.outcome === 'progress' && CONTINUES.has(result.reason ?? ''))) {
+        session = undefined;
+        continue;
       }
-      if (session.isOwn && !peer.session && isCrossed(result)) await delay(world, CROSSED_OPEN_MS, signal);
-      // Both opened at once: the other session is as good.
-      if (peer.session && peer.session !== session) continue;
+      // Both opened at once: the other session is as good, and may be over already.
+      session = await this.#following(session, isCrossed(session, result) ? CROSSED_OPEN_MS : 0, signal);
+      if (session) continue;
       throw syncFailed(
         `reconciliation ended with ${result?.reason ?? 'a failure'}`,
         result?.hint ?? "the log says why; 'stigmesh peers' shows when it is tried again",
       );
     }
+  }
+
+  /** The session that began after this one, or begins in so many ms. */
+  async #following({ next }: Session, waitMs: number, signal?: AbortSignal): Promise<Session | undefined> {
+    const enough = new AbortController();
+    const signals = signal ? [signal, enough.signal] : [enough.signal];
+    const late = waitMs > 0 ? delay(this.#components.world, waitMs, AbortSignal.any(signals)) : undefined;
+    const following = await Promise.race([next.promise, late]);
+    enough.abort();
+    return following ?? undefined;
   }
 
   /** Serves a session that a peer opened. Never rejects. */
@@ -257,6 +273,7 @@ export class Reconciler {
     const session: Session = {
       isOwn,
       stopped,
+      next: Promise.withResolvers(),
       done: this.#hold(peer, isOwn, open, stopped.signal).finally(() => {
         if (isOwn) this.#own -= 1;
         else this.#inbound -= 1;
@@ -266,6 +283,8 @@ export class Reconciler {
       }),
     };
     peer.session = session;
+    peer.last?.next.resolve(session);
+    peer.last = session;
     return session;
   }
 
@@ -324,7 +343,8 @@ export class Reconciler {
 }
 
 /** Whether the other side may have refused the stream because its own was on its way. */
-function isCrossed(result: SyncResult | undefined): boolean {
+function isCrossed({ isOwn }: Session, result: SyncResult | undefined): boolean {
+  if (!isOwn) return false;
   return result === undefined || (result.reason === 'disconnected' && result.counters.framesIn === 0);
 }
 

@@ -171,6 +171,24 @@ describe('mesh: when to reconcile with whom', () => {
     assert.equal(opened.length, 1, 'the one it ended for theirs');
   });
 
+  it('asked for on both sides at once, is the one that survives, though it be over when the other one is refused', async () => {
+    const { reconciler, world, opened } = makeReconciler('z');
+    reconciler.add('a');
+    const asked = reconciler.sync('a');
+    await settle();
+    opened[0]!.far.close();
+    await settle();
+    // Theirs comes and goes while ours is given up.
+    const theirs = new FakeStream('a');
+    const serving = reconciler.serve(theirs);
+    await answer(theirs, 'initiator');
+    await serving;
+    await asked;
+    assert.equal(opened.length, 1);
+    assert.equal(world.pending, 0, 'nothing waits any longer');
+    await reconciler.stop();
+  });
+
   it('refuses a second session of a peer', async () => {
     const { reconciler } = makeReconciler();
     reconciler.add('z');
