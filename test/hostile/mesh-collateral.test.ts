@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { withNode } from '../../src/identity/manifest-edit.ts';
 import { encodeBlock } from '../../src/mesh/block.ts';
+import { MAX_GOSSIP_CHECKS, MAX_GOSSIP_CHECKS_OF_PEER } from '../../src/mesh/data-limits.ts';
 import { FETCH } from '../../src/mesh/fetch.ts';
 import { encodePushBlock } from '../../src/mesh/push-frames.ts';
 import type { WireStatement } from '../../src/node/federation.ts';
@@ -10,7 +11,8 @@ import { Victim } from '../support/hostile/victim.ts';
 import { fact } from '../support/test-node.ts';
 import { until } from '../support/until.ts';
 
-describe('mesh: what one hostile peer does, the others do not pay for', () => {
+describe('mesh: what one hostile peer does, the others do not pay for', function () {
+  this.timeout(180_000);
   let acme: Victim;
   let bolt: Victim;
   let rogue: Rogue;
@@ -49,10 +51,13 @@ describe('mesh: what one hostile peer does, the others do not pay for', () => {
     await acme.node.facts.assertBatch(SYSTEM, { facts, atomic: true });
     assert.ok(acme.node.sets.list(acme.mesh.peering.pairing(bolt.peerId)!).length > 4096);
     const after = await acme.assert('after', { scope: 'company' });
-    await acme.mesh.data.sync(bolt.peerId);
-    assert.equal(acme.mesh.data.lastSync(bolt.peerId)?.result, 'converged');
+    await until(async () => {
+      // What the rogue said is passed on meanwhile: a session that sees it come ends with `changed`, and is none to judge by.
+      await acme.mesh.data.sync(bolt.peerId);
+      return acme.mesh.data.lastSync(bolt.peerId)?.result === 'converged';
+    }, 'a session in which nothing changed');
     assert.ok((await bolt.get(after.id)) !== undefined);
-  }).timeout(60_000);
+  });
 
   it('fault 10: what a relay passes on in good faith is not held against it', async () => {
     await rogue.join(bolt);
@@ -63,7 +68,8 @@ describe('mesh: what one hostile peer does, the others do not pay for', () => {
     await rogue.push(acme, [encodePushBlock([rogue.signManifest(author.manifest, author)])]);
     say(encodeBlock([rogue.sign('good'), ...junk]));
     await until(async () => (acme.mesh.data.refused(rogue.peerId).not_owner ?? 0) >= 60, 'acme refuses the junk');
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    // What acme says later is heard later than whatever it passed on.
+    await acme.gossipsTo(bolt);
     assert.deepEqual(bolt.mesh.data.refused(acme.peerId), {});
     assert.equal(bolt.mesh.data.score(acme.peerId), 0);
     assert.ok(bolt.isActive(acme.peerId));
@@ -80,12 +86,13 @@ describe('mesh: what one hostile peer does, the others do not pay for', () => {
     await rogue.push(acme, [encodePushBlock([rogue.signManifest(there)])]);
     await rogue.push(bolt, [encodePushBlock([rogue.signManifest(here)])]);
     const accepted = (): Promise<number> => acme.metric('stigmesh_mesh_gossip_messages_total', { outcome: 'accept' });
-    for (let n = 0; n < 30; n++) {
+    const refused = (): number => bolt.mesh.data.refused(acme.peerId).not_owner ?? 0;
+    // Some may be lost, and some come a second time by reconciliation.
+    for (let n = 0; n < 30 || refused() < 30; n++) {
       const before = await accepted();
       say(encodeBlock([rogue.sign(`by second ${n}`, { origin: second.peerId, key: second.key })]));
       await until(async () => (await accepted()) > before, 'acme takes it and passes it on');
     }
-    await until(() => bolt.mesh.data.refused(acme.peerId).not_owner === 30, 'bolt refuses it all');
     assert.equal(bolt.mesh.data.score(acme.peerId), 0);
     assert.ok(bolt.isActive(acme.peerId));
     assert.ok((await bolt.audited('statement_refused')).has('not_owner'));
@@ -98,14 +105,24 @@ describe('mesh: what one hostile peer does, the others do not pay for', () => {
     rogue.serves.set(FETCH.id, () => new Promise(() => {}));
     const say = await rogue.gossip(acme);
     const author = inventOrg('nowhere.example');
-    for (let n = 0; n < 500; n++) {
-      say(encodeBlock([rogue.signAs({ ...author, org: `nowhere-${n}.example` }, `n ${n}`)]));
+    await bolt.gossipsTo(acme);
+    const checks = (): number => acme.mesh.data.figures().queues.gossip_checks!;
+    let said = 0;
+    // Each is given up after a while; there are always more than are looked at at a time, of all peers together.
+    const flood = (): void => {
+      for (let n = 0; n < MAX_GOSSIP_CHECKS + 50; n++, said++) {
+        say(encodeBlock([rogue.signAs({ ...author, org: `nowhere-${said}.example` }, `n ${said}`)]));
+      }
+    };
+    flood();
+    const flooding = setInterval(flood, 500);
+    try {
+      await until(() => checks() >= MAX_GOSSIP_CHECKS_OF_PEER, 'acme examines as many as it may of one peer');
+      // Not by reconciliation, which would bring it in the end, but by gossip like everything else.
+      await bolt.gossipsTo(acme, { isOnce: true });
+    } finally {
+      clearInterval(flooding);
     }
-    await until(() => acme.mesh.data.figures().queues.gossip_checks! > 0, 'acme looks at them');
-    const heard = await bolt.assert('in the middle of it', { scope: 'public' });
-    const since = performance.now();
-    await until(async () => (await acme.get(heard.id)) !== undefined, 'it reached acme', 10_000);
-    assert.ok(performance.now() - since < 1000, `after ${performance.now() - since} ms`);
   });
 
   it('a name that somebody made a manifest for does not keep its owner from pairing', async () => {

@@ -168,6 +168,28 @@ export class Victim {
     );
   }
 
+  /**
+   * Says something public until another daemon hears it by gossip. Then the topic has found together, and whatever was
+   * gossiped to it from here before has been judged.
+   *
+   * @param isOnce the first has to come by gossip
+   */
+  async gossipsTo(other: Victim, { isOnce = false } = {}): Promise<void> {
+    const taken = (kind: object = {}): Promise<number> =>
+      other.metric('stigmesh_mesh_statements_received_total', { ...kind, outcome: 'accepted' });
+    for (let isHeard = false; !isHeard; ) {
+      const [all, gossiped] = [await taken(), await taken({ kind: 'gossip' })];
+      const { id } = await this.assert(`gossip-${randomUUID()}`, { scope: 'public' });
+      await until(async () => (await other.get(id)) !== undefined, `${other.name} has what ${this.name} said`);
+      // It is counted, by the way it came, a moment after it is there.
+      await until(async () => (await taken()) > all, 'it is counted');
+      isHeard = (await taken({ kind: 'gossip' })) > gossiped;
+      if (isOnce && !isHeard) throw new Error(`${other.name} heard ${this.name}, but not by gossip`);
+    }
+    if (!isOnce)
+      await until(() => other.mesh.data.figures().queues.gossip_checks === 0, 'nothing is under examination');
+  }
+
   async audit(type: string): Promise<readonly AuditEntry[]> {
     const { entries } = await this.node.audit.list(who, { type, limit: 1000 });
     return entries;
