@@ -3,9 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningDaemon, startDaemon } from './daemon.ts';
-
-/** Longest that daemons of one machine may take to come to something. */
-const DEADLINE_MS = 30_000;
+import { PATIENCE_MS } from './until.ts';
 
 type Json = Record<string, unknown>;
 
@@ -100,11 +98,11 @@ export async function eventually<T>(
   ask: () => Promise<T>,
   isExpected: (answer: T) => boolean,
 ): Promise<T> {
-  const end = Date.now() + DEADLINE_MS;
+  const end = Date.now() + PATIENCE_MS;
   for (;;) {
     const answer = await ask();
     if (isExpected(answer)) return answer;
-    if (Date.now() > end) assert.fail(`${what}: not in time, but ${JSON.stringify(answer)}`);
+    if (Date.now() > end) assert.fail(`${what}: waited in vain; ${JSON.stringify(answer)}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -3,6 +3,7 @@ import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import { ApiStartError } from '../../../src/api/http/start-error.ts';
 import { DISCARD_BODY_MS, IMPORT_IDLE_MS, MAX_HEADER_BYTES, STOP_NOTICE_MS } from '../../../src/api/limits.ts';
+import { until } from '../../support/until.ts';
 import { ADMIN_KEY, FakeFeed, FakeTimers, factView, INIT, settle, start, stopAll } from './fakes.ts';
 import { rawRequest } from './http-client.ts';
 
@@ -231,11 +232,6 @@ describe('event streams over HTTP', () => {
     );
   }
 
-  async function until(condition: () => boolean): Promise<void> {
-    for (let i = 0; i < 200 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
-    assert.ok(condition(), 'did not come');
-  }
-
   it('sends facts as they are committed, and resumes by header or query', async () => {
     const feed = new FakeFeed();
     const { api, send } = await start({ more: { feed } });
@@ -243,7 +239,9 @@ describe('event streams over HTTP', () => {
     assert.deepEqual([live.status, live.type], [200, 'text/event-stream; charset=utf-8']);
     feed.commit(factView());
     feed.commit(factView({ entity: 'user:bob' }));
-    await until(() => /event: fact\nid: 1\ndata: \{"id":"bagaaiera/.test(live.text()));
+    feed.commit(factView());
+    await until(() => /id: 3\n/.test(live.text()), 'both facts about alice');
+    assert.match(live.text(), /event: fact\nid: 1\ndata: \{"id":"bagaaiera/);
     assert.doesNotMatch(live.text(), /id: 2/);
     for (const [query, headers] of [
       ['', { 'last-event-id': '1' }],
@@ -251,14 +249,14 @@ describe('event streams over HTTP', () => {
       ['?after=0', { 'last-event-id': '1' }],
     ] as const) {
       const resumed = await open(api.port, query, headers);
-      await until(() => /id: 2/.test(resumed.text()));
+      await until(() => /id: 2/.test(resumed.text()), 'what came after the first');
       assert.doesNotMatch(resumed.text(), /id: 1\n/);
       resumed.close();
     }
     const metrics = await send({ path: '/metrics' });
     assert.match(metrics.text, /stigmesh_sse_clients \d/);
     live.close();
-    await until(() => feed.followers === 0);
+    await until(() => feed.followers === 0, 'nobody to follow');
   });
 
   it('refuses bad filters, missing keys and one client too many as problems', async () => {
@@ -271,13 +269,11 @@ describe('event streams over HTTP', () => {
     const third = await send({ path: '/v1/events' });
     assert.deepEqual([third.status, third.json.code], [503, 'too_many_clients']);
     first.close();
-    for (let i = 0; i < 100; i++) {
+    await until(async () => {
       const again = await open(api.port);
       again.close();
-      if (again.status === 200) break;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      assert.ok(i < 99, 'the place was not given back');
-    }
+      return again.status === 200;
+    }, 'the place to be given back');
     second.close();
   });
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
+import { mock } from 'node:test';
 import { Client, type ClientInit, queryString } from '../../../src/cli/client.ts';
 import { MAX_PROBLEM_BYTES } from '../../../src/cli/limits.ts';
 import { FakeDaemon, json } from './fixture.ts';
@@ -152,17 +153,35 @@ describe('cli: client', () => {
   });
 
   it('times the beginning of a stream, not the stream', async () => {
-    daemon.handler = () => {};
-    await assert.rejects(client({ timeoutMs: 30 }).stream('/v1/events', 'text/event-stream'), {
-      code: 'daemon_timeout',
-    });
     daemon.handler = (_request, response) => {
       response.writeHead(200).write('a');
-      setTimeout(() => response.end('b'), 80);
+      setImmediate(() => response.end('b'));
     };
-    const response = await client({ timeoutMs: 30 }).stream('/v1/events', 'text/event-stream');
-    assert.equal(await response.text(), 'ab');
+    const real = await client().stream('/v1/events', 'text/event-stream');
+    assert.equal(await real.text(), 'ab');
     assert.equal(daemon.last.headers.accept, 'text/event-stream');
+
+    mock.timers.enable({ apis: ['setTimeout'] });
+    try {
+      const silent: typeof fetch = (_url, init) =>
+        new Promise((_, reject) => {
+          init!.signal!.addEventListener('abort', () => reject(init!.signal!.reason));
+        });
+      const waiting = client({ timeoutMs: 30, fetch: silent }).stream('/v1/events', 'text/event-stream');
+      mock.timers.tick(30);
+      await assert.rejects(waiting, { code: 'daemon_timeout' });
+
+      let signal: AbortSignal | null | undefined;
+      const begun: typeof fetch = async (_url, init) => {
+        signal = init!.signal;
+        return new Response('ab');
+      };
+      await client({ timeoutMs: 30, fetch: begun }).stream('/v1/events', 'text/event-stream');
+      mock.timers.tick(3000);
+      assert.equal(signal?.aborted, false);
+    } finally {
+      mock.timers.reset();
+    }
   });
 
   it('refuses a stream like any other call', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { PeerView } from '../../../src/node/federation.ts';
 import { testKey } from '../../support/fake-federation.ts';
+import { until } from '../../support/until.ts';
 import { MeshBench, typed } from './mesh-fixture.ts';
 
 const short = (peerId: string): string => `${peerId.slice(0, 12)}…${peerId.slice(-4)}`;
@@ -263,16 +264,15 @@ describe('cli: status and watch', () => {
     const following = bench.run(['watch', '--mesh', '--count', '2']);
     const json = bench.run(['watch', '--mesh', '--count', '1', '--json']);
     const about = { at: bench.now, peerId, org: 'other.example' };
-    const deadline = Date.now() + 10_000;
-    let shown: unknown;
-    void Promise.all([following, json]).then((both) => {
-      shown = both;
+    let isShown = false;
+    void Promise.all([following, json]).then(() => {
+      isShown = true;
     });
     // Nobody says when a stream has begun: it is told until it has heard enough.
-    while (shown === undefined && Date.now() < deadline) {
+    await until(() => {
       bench.mesh.emit({ ...about, type: 'sync.finished', sent: 1, received: 2, ms: 3 });
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+      return isShown;
+    }, 'both to have heard enough');
     const line = `2030-01-01T00:00:00.000Z  sync.finished  ${short(peerId)}  other.example  sent 1, received 2, ms 3`;
     assert.equal((await following).stdout, `${line}\n${line}\n`);
     const event = JSON.parse((await json).stdout);
