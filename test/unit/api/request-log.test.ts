@@ -3,7 +3,8 @@ import { pino } from 'pino';
 import { LOG_LINES_BURST, LOG_LINES_PER_MINUTE, LOG_SUMMARY_MS } from '../../../src/api/limits.ts';
 import { RequestLog } from '../../../src/api/request-log.ts';
 import { StoreError } from '../../../src/store/store.ts';
-import { ADMIN_KEY, FakeTimers, settle, start, stopAll } from './fakes.ts';
+import { until } from '../../support/until.ts';
+import { ADMIN_KEY, FakeTimers, start, stopAll } from './fakes.ts';
 
 type Line = Record<string, unknown> & { readonly event?: string };
 
@@ -64,7 +65,8 @@ describe('log of requests', () => {
     const { send } = await start({ facts: { get: unused }, more: { log } });
     const answer = await send({ path: '/v1/facts/user:alice-secret' });
     assert.equal(answer.status, 404);
-    await settle();
+    const has = (wanted: string) => lines.some(({ event }) => event === wanted);
+    await until(() => has('refused'), 'the line of the refusal');
     const [line, ...others] = lines.filter(({ event }) => event === 'refused');
     assert.deepEqual(others, []);
     const { level, route, method, status, code, key, request_id } = line!;
@@ -77,6 +79,7 @@ describe('log of requests', () => {
     assert.doesNotMatch(JSON.stringify(lines), /alice-secret/);
     const next = await send({ path: '/healthz' });
     assert.notEqual(next.headers['x-request-id'], request_id);
+    await until(() => has('answered'), 'the line of the answer');
     assert.equal(lines.at(-1)!.event, 'answered');
   });
 
@@ -116,7 +119,7 @@ describe('log of requests', () => {
       },
     });
     await assert.rejects(send({ path: '/v1/export' }), /aborted|hang up|ECONNRESET/);
-    await settle();
+    await until(() => lines.some(({ event }) => event === 'answer_broken'), 'the line of the broken answer');
     const broken = lines.filter(({ event }) => event === 'answer_broken');
     assert.deepEqual(
       broken.map(({ level, code, reason }) => ({ level, code, reason })),
@@ -129,8 +132,7 @@ describe('log of requests', () => {
     const { log, lines } = memoryLog();
     const { send } = await start({ more: { log } });
     await send({ path: `/v1/me?api_key=${ADMIN_KEY}` }, null);
-    await settle();
-    assert.ok(lines.some(({ event, level }) => event === 'secret_in_query' && level === 40));
+    await until(() => lines.some(({ event, level }) => event === 'secret_in_query' && level === 40), 'the warning');
     assert.doesNotMatch(JSON.stringify(lines), new RegExp(ADMIN_KEY));
   });
 });
