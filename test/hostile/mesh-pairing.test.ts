@@ -10,14 +10,19 @@ import { encodePushBlock } from '../../src/mesh/push-frames.ts';
 import { SYSTEM } from '../../src/policy/principal.ts';
 import { Rogue } from '../support/hostile/rogue.ts';
 import { SHARED, Victim } from '../support/hostile/victim.ts';
+import { realWorld } from '../support/transport.ts';
 import { until } from '../support/until.ts';
 
-describe('mesh: who is not who they say, and who is not wanted any more', () => {
+describe('mesh: who is not who they say, and who is not wanted any more', function () {
+  this.timeout(180_000);
   let acme: Victim;
   let rogue: Rogue;
+  /** By how much the clock of acme is fast, ms. */
+  let ahead: number;
 
   beforeEach(async () => {
-    acme = await Victim.start({ name: 'acme' });
+    ahead = 0;
+    acme = await Victim.start({ name: 'acme', world: { ...realWorld, now: () => Date.now() + ahead } });
     rogue = await Rogue.start({ org: 'rogue.example' });
   });
   afterEach(async () => {
@@ -38,7 +43,7 @@ describe('mesh: who is not who they say, and who is not wanted any more', () => 
     try {
       assert.equal(await refusal(second.declare(acme, { invite })), 'invite_spent');
       const short = await acme.invite({ expiresIn: 1 });
-      await new Promise((resolve) => setTimeout(resolve, 1100));
+      ahead += 1000;
       assert.equal(await refusal(second.declare(acme, { invite: short })), 'invite_expired');
       await until(async () => (await acme.audited('invite_refused')).size === 2, 'both are audited');
       assert.deepEqual(await acme.audited('invite_refused'), new Set(['invite_spent', 'invite_expired']));
@@ -60,10 +65,9 @@ describe('mesh: who is not who they say, and who is not wanted any more', () => 
     try {
       const joining = invitee.mesh.federation.join(SYSTEM, { invite, ...SHARED, allowPrivate: true });
       await assert.rejects(joining, { code: 'invite_spent' });
-      const since = performance.now();
       await acme.mesh.federation.remove(SYSTEM, rogue.peerId);
-      await until(() => !rogue.isConnected(acme), 'the thief is out', 1000);
-      assert.ok(performance.now() - since < 1000);
+      assert.ok(!acme.isActive(rogue.peerId), 'the thief gets nothing more');
+      await until(() => !rogue.isConnected(acme), 'the thief is out');
       await assert.rejects(rogue.declare(acme, { invite }), 'and does not come back with it');
     } finally {
       await invitee.stop();
@@ -153,28 +157,38 @@ describe('mesh: who is not who they say, and who is not wanted any more', () => 
     assert.deepEqual(codes, ['invite_refused', 'invite_refused']);
   });
 
-  it('fault 6: a key that its organisation revokes is cut off within a second; what it says later is refused', async () => {
+  // How long that takes is measured by a clock of its own: test/faults/mesh-admission.test.ts.
+  it('fault 6: a key that its organisation revokes is cut off at once; what it says later is refused', async () => {
     await rogue.join(acme);
     const before = rogue.sign('before');
     await rogue.push(acme, [encodePushBlock([before])]);
     const revoked = withoutNode(rogue.manifest, rogue.peerId, hlcNow(), { orgKey: rogue.orgKey, now: Date.now() });
-    const since = performance.now();
     await acme.node.manifests.accept(SYSTEM, revoked, { pin: true });
-    await until(() => !rogue.isConnected(acme), 'it is cut off', 1000);
-    assert.ok(performance.now() - since < 1000);
+    assert.ok(!acme.isActive(rogue.peerId), 'it is admitted no more');
+    await until(() => !rogue.isConnected(acme), 'it is cut off');
     await assert.rejects(rogue.push(acme, [encodePushBlock([rogue.sign('after')])]));
     const [fact] = (await acme.node.facts.query(SYSTEM, { source: 'stigmem://rogue.example/agent/rogue', limit: 10 }))
       .facts;
     assert.equal(fact?.sourceRevoked, true, 'what it said before stays, marked');
   });
 
-  const endings: readonly [string, () => Promise<unknown>][] = [
-    ['narrowed terms', () => acme.mesh.federation.update(SYSTEM, rogue.peerId, { gives: ['public'] })],
-    ['fewer namespaces', () => acme.mesh.federation.update(SYSTEM, rogue.peerId, { namespaces: ['nothing'] })],
+  /** What comes after the end on the stream that facts are pushed on; none: the connection is closed. */
+  type After = Parameters<Victim['assert']>[1];
+  const endings: readonly [string, () => Promise<unknown>, After?][] = [
+    [
+      'narrowed terms',
+      () => acme.mesh.federation.update(SYSTEM, rogue.peerId, { gives: ['public'] }),
+      { scope: 'public' },
+    ],
+    [
+      'fewer namespaces',
+      () => acme.mesh.federation.update(SYSTEM, rogue.peerId, { namespaces: ['nothing'] }),
+      { scope: 'company', relation: 'nothing:at-all' },
+    ],
     ['suspended', () => acme.mesh.federation.update(SYSTEM, rogue.peerId, { suspended: true })],
     ['removed', () => acme.mesh.federation.remove(SYSTEM, rogue.peerId)],
   ];
-  for (const [what, end] of endings) {
+  for (const [what, end, after] of endings) {
     it(`fault 6: ${what}: at once nothing more is given, also to who reads slowly`, async () => {
       const large = 'x'.repeat(60_000);
       const digests: Uint8Array[] = [];
@@ -182,38 +196,45 @@ describe('mesh: who is not who they say, and who is not wanted any more', () => 
         const { id } = await acme.assert(`large-${n}`, { value: { type: 'text', v: `${large}${n}` } });
         digests.push(parseCid(id).digest);
       }
-      await rogue.join(acme);
+      // Of some topics only, so that public facts are pushed to it as well, and not gossiped.
+      const theirs = { ...SHARED, namespaces: ['memory', 'nothing'] };
+      rogue.agrees(theirs);
+      await rogue.join(acme, {}, theirs);
       let n = 0;
       let isOver = false;
       const writing = (async () => {
         while (!isOver) await acme.assert(`steady-${n++}-company`, { scope: 'company' });
       })();
-      await until(() => rogue.tap.heard(Buffer.from('steady-1-')), 'facts flow');
-      // A request made while it was allowed, its answer read when it is not any more.
-      const stream = await rogue.raw(acme, FETCH.id);
-      let slowly = 0;
-      stream.addEventListener('message', ({ data }) => {
-        slowly += data.byteLength;
-        stream.pause();
-      });
-      const request = encodeFetchRequest({ type: 'statements', digests });
-      stream.send(Buffer.concat([Buffer.of(0, 0, request.length >> 8, request.length & 0xff), request]));
-      await until(() => slowly > 0, 'the answer began');
-      await end();
-      const last = n;
-      await until(() => n > last + 3, 'writing goes on');
-      // What was on its way is heard within a second; whatever is written now is not.
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      const mark = rogue.tap.bytes;
-      const first = n + 1;
-      await until(() => n > first + 20, 'writing still goes on');
-      for (let at = first; at < n; at++) assert.ok(!rogue.tap.heard(Buffer.from(`steady-${at}-`)), `${what}: ${at}`);
-      if (stream.status === 'open') stream.resume();
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      assert.ok(slowly < 64 * 60_000, `${slowly} bytes of an answer of ${64 * 60_000}`);
-      assert.ok(rogue.tap.bytes - mark < 5000, `${rogue.tap.bytes - mark} bytes after a second`);
-      isOver = true;
-      await writing;
+      try {
+        await until(() => rogue.tap.heard(Buffer.from('steady-1-')), 'facts flow');
+        // A request made while it was allowed, its answer read when it is not any more.
+        const stream = await rogue.raw(acme, FETCH.id);
+        let slowly = 0;
+        let isSlow = true;
+        stream.addEventListener('message', ({ data }) => {
+          slowly += data.byteLength;
+          if (isSlow) stream.pause();
+        });
+        const request = encodeFetchRequest({ type: 'statements', digests });
+        stream.send(Buffer.concat([Buffer.of(0, 0, request.length >> 8, request.length & 0xff), request]));
+        await until(() => slowly > 0, 'the answer began');
+        await end();
+        // The one under way may have been committed before; those that follow are not.
+        const first = n;
+        await until(() => n > first + 20, 'writing goes on');
+        if (after) {
+          await acme.assert('afterwards', after);
+          await until(() => rogue.tap.heard(Buffer.from('note/afterwards')), 'what is still given comes');
+        } else await until(() => !rogue.isConnected(acme), 'the connection is closed');
+        isSlow = false;
+        if (stream.status === 'open') stream.resume();
+        await until(() => stream.status !== 'open', 'the answer ends');
+        assert.ok(slowly < 64 * 60_000, `${slowly} bytes of an answer of ${64 * 60_000}`);
+        for (let at = first; at < n; at++) assert.ok(!rogue.tap.heard(Buffer.from(`steady-${at}-`)), `${what}: ${at}`);
+      } finally {
+        isOver = true;
+        await writing;
+      }
     });
   }
 });

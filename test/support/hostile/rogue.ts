@@ -22,7 +22,14 @@ import { decodeInvite } from '../../../src/identity/invite.ts';
 import type { OrgManifest } from '../../../src/identity/manifest.ts';
 import { createManifest } from '../../../src/identity/manifest-edit.ts';
 import { hashSecret } from '../../../src/identity/proof.ts';
-import { type Challenge, DECLARE, type DeclareAnswer, declare, type Introduction } from '../../../src/mesh/declare.ts';
+import {
+  answerDeclare,
+  type Challenge,
+  DECLARE,
+  type DeclareAnswer,
+  declare,
+  type Introduction,
+} from '../../../src/mesh/declare.ts';
 import { FETCH } from '../../../src/mesh/fetch.ts';
 import { libp2pKey } from '../../../src/mesh/libp2p/addresses.ts';
 import { Libp2pFrameStream } from '../../../src/mesh/libp2p/frames.ts';
@@ -243,6 +250,19 @@ export class Rogue {
       stream.abort(error as Error);
       throw error;
     }
+  }
+
+  /** Says yes, on these terms, to whatever the other side declares from now on. */
+  agrees(terms: PeerTerms): void {
+    const self = { peerId: this.peerId, now: Date.now, randomBytes, manifest: () => this.manifest };
+    this.serves.set(DECLARE.id, async (stream) => {
+      await answerDeclare(stream, {
+        ...self,
+        decide: async ({ nonce }) => {
+          return { status: 'active', declaration: this.declaration(stream.peerId, nonce, terms) };
+        },
+      });
+    });
   }
 
   declaration(
