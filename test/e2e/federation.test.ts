@@ -108,13 +108,20 @@ describe('e2e: five daemons of four organisations', function () {
     const { conflicts } = await acme.call<Conflicts>('GET', '/v1/conflicts?status=unresolved');
     const { fact_a, fact_b } = conflicts[0]!;
     const winner = fact_a.value.v === 'red' ? fact_a.id : fact_b.id;
+    const before = await acme.log();
     await acme.call('POST', `/v1/conflicts/${encodeURIComponent(conflict!)}/resolve`, {
       winning_fact_id: winner,
       resolution_note: 'as painted',
     });
     assert.deepEqual(await acme.conflicts(), []);
     assert.deepEqual(await acme.conflicts('resolved'), [conflict]);
-    await bolt.call('POST', '/v1/federation/sync', {});
+    const resolution = [...(await acme.log())].filter((id) => !before.has(id));
+    assert.equal(resolution.length, 1);
+    await eventually(
+      'bolt has the resolution',
+      () => bolt.log(),
+      (log) => log.has(resolution[0]!),
+    );
     assert.deepEqual(await bolt.conflicts(), [conflict], 'bolt does not trust resolutions of acme');
   });
 

@@ -4,7 +4,7 @@ import { createHook } from 'node:async_hooks';
 const ENDS_BY_ITSELF = /^(Immediate|FSREQ\w*|FILEHANDLECLOSEREQ|\w+REQUEST|classic_level\w*|RANDOMBYTES\w*)$/;
 
 /** Wall-clock time after which work that does not end is an error of the test and not a slow machine. */
-const GIVE_UP_MS = 20_000;
+const GIVE_UP_MS = 60_000;
 
 interface Pending {
   readonly type: string;
