@@ -21,13 +21,16 @@ async function orgFingerprint({ federation, identity }: ApiComponents): Promise<
   }
 }
 
-/** What Stigmem's nodes say of themselves when they federate. The version is ours: theirs stands for facts over HTTP. */
+/**
+ * What Stigmem's nodes say of themselves when they federate. The version is ours: theirs stands for facts over HTTP. So do
+ * their `federation_endpoints`, whose members its clients insist on where there are any: facts travel over libp2p here, and
+ * nothing is answered.
+ */
 function meshMembers(peerId: string, federation: FederationService) {
   return {
     addrs: [...federation.status().addrs],
     federation_pubkey: Buffer.from(publicKeyFromPeerId(peerId)).toString('base64url'),
     federation_version: 'stigmesh/1',
-    federation_endpoints: { peers: '/v1/federation/peers', facts: null, push: null },
   };
 }
 

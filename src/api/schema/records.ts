@@ -255,10 +255,6 @@ export const wellKnown = named(
     addrs: z.array(z.string()).optional().describe('Multiaddrs of the mesh; while it is on'),
     federation_pubkey: z.string().optional().describe('Ed25519 key of this node, base64url; while the mesh is on'),
     federation_version: z.string().optional(),
-    federation_endpoints: z
-      .object({ peers: z.string(), facts: z.null(), push: z.null() })
-      .optional()
-      .describe('Facts travel over libp2p, not over HTTP'),
     software: z.object({ name: z.string(), version: z.string() }),
   }),
 );

@@ -74,8 +74,9 @@ describe('what a daemon on the mesh says of itself', () => {
       ['enabled', mesh.node.peerId, mesh.node.peerId, 'acme.example', mesh.orgKey.fingerprint, mesh.node.text],
     );
     assert.deepEqual(json.addrs, [`/ip4/192.0.2.10/tcp/4701/p2p/${mesh.node.peerId}`]);
-    assert.deepEqual(json.federation_endpoints, { peers: '/v1/federation/peers', facts: null, push: null });
     assert.notEqual(json.federation_version, '0.5');
+    // Stigmem's clients take it for the routes of its own federation, and fail on one without them.
+    assert.ok(!('federation_endpoints' in json));
   });
 
   it('says to how many connected peers an assertion goes: none that was known, none that may not hold it', async () => {
