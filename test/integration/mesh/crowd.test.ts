@@ -15,7 +15,7 @@ import { NodeError } from '../../../src/node/errors.ts';
 import { type ControlDaemon, OPERATOR, SHARED, Town } from '../../sim/control.ts';
 import { fixedKey, numberedPeer } from '../../support/org.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 
 /** Counts how many calls are under way at a time. */
 class Gauge {

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { resolveConfig } from '../../../src/config/index.ts';
 import { type Daemon, startDaemon } from '../../../src/daemon.ts';
 import { makeHome, type TestHome } from '../../support/home.ts';
+import { freePort } from '../../support/ports.ts';
 
 describe('mesh: a daemon with it', () => {
   let home: TestHome;
@@ -54,15 +55,14 @@ describe('mesh: a daemon with it', () => {
         },
       );
     } finally {
-      server.close();
+      await new Promise((resolve) => server.close(resolve));
     }
     await start({ 'mesh.listen': `/ip4/127.0.0.1/tcp/${port}` });
   });
 
   it('leaves the home and the port to the next one when the API cannot listen', async () => {
-    const [{ server, port }, free] = [await taken(), await taken()];
-    await new Promise((resolve) => free.server.close(resolve));
-    const listen = `/ip4/127.0.0.1/tcp/${free.port}`;
+    const { server, port } = await taken();
+    const listen = `/ip4/127.0.0.1/tcp/${await freePort()}`;
     try {
       await assert.rejects(start({ 'mesh.listen': listen, 'api.port': port }), { code: 'port_in_use' });
     } finally {

@@ -3,7 +3,7 @@ import { DISCOVER_MS, MAX_LOOKS, MAX_REMEMBERED_FINDS, STRANGER_GRACE_MS } from 
 import { type ControlDaemon, OPERATOR, SHARED, Town } from '../../sim/control.ts';
 import { numberedPeer } from '../../support/org.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 
 describe(`mesh: discovery (seed ${SEED})`, () => {
   let town: Town;

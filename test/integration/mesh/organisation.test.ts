@@ -6,7 +6,7 @@ import { namedSet } from '../../../src/policy/sets.ts';
 import { isShared } from '../../../src/policy/sharing.ts';
 import { type ControlDaemon, OPERATOR, SHARED, Town } from '../../sim/control.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 const AT_ONCE_MS = 1000;
 const DAY_MS = 86_400_000;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { ACTIVE_DEADLINE_MS, STRANGER_GRACE_MS } from '../../../src/mesh/control-limits.ts';
 import { type ControlDaemon, OPERATOR, SHARED, Town } from '../../sim/control.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 
 describe(`mesh: pairing (seed ${SEED})`, () => {
   let town: Town;

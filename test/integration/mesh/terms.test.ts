@@ -5,7 +5,7 @@ import { namedSet } from '../../../src/policy/sets.ts';
 import { isShared } from '../../../src/policy/sharing.ts';
 import { type ControlDaemon, OPERATOR, Town } from '../../sim/control.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 /** Within which every change takes effect on a live connection. */
 const AT_ONCE_MS = 1000;
 

@@ -10,7 +10,7 @@ import type { PeerListener, PeerService } from '../../../src/node/mesh-services.
 import { Simulation } from '../../sim/world.ts';
 import { numberedPeer } from '../../support/org.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 const NOTHING = { gives: [], takes: [], namespaces: null };
 
 function makeRecord(n: number, changes: Partial<PeerRecord> = {}): PeerRecord {
