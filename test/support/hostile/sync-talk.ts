@@ -4,6 +4,7 @@ import type { FrameStream } from '../../../src/mesh/transport.ts';
 import { setTag } from '../../../src/sync/fingerprint.ts';
 import { decodeFrame, encodeFrame, type Frame, type Turn } from '../../../src/sync/frames.ts';
 import { encoded } from '../sync-script.ts';
+import { until } from '../until.ts';
 import type { Rogue, Target } from './rogue.ts';
 
 /** A session of reconciliation that a rogue opened and speaks by hand, over the real stream. */
@@ -24,6 +25,16 @@ export class SyncTalk {
     if (welcome?.type !== 'welcome') throw new Error(`heard ${JSON.stringify(welcome)}`);
     talk.#nonces = [talk.#nonce, welcome.nonce];
     return { talk, vector: await talk.turn() };
+  }
+
+  /** Opens as soon as there is no other session: there is one at a time, and the last one, or their own, may be ending. */
+  static async next(rogue: Rogue, to: Target): ReturnType<typeof SyncTalk.open> {
+    let opened: Awaited<ReturnType<typeof SyncTalk.open>> | undefined;
+    await until(async () => {
+      opened = await SyncTalk.open(rogue, to).catch(() => undefined);
+      return opened !== undefined;
+    }, `a session of ${rogue.org} with ${to.name}`);
+    return opened!;
   }
 
   tag(name: string): string {
