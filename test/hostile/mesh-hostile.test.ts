@@ -40,7 +40,10 @@ describe('mesh: a hostile peer of a real daemon', function () {
     const invite = await acme.invite();
     await bolt.mesh.federation.join(SYSTEM, { invite, ...SHARED, allowPrivate: true });
     // The one statement of its own: whatever is counted after it came from somebody else.
-    await until(async () => (await facts()) > 0, 'the manifest of the bystander is there');
+    await until(async () => {
+      await bolt.mesh.data.sync(acme.peerId).catch(() => {});
+      return (await facts()) > 0;
+    }, 'the manifest of the bystander is there');
   });
   after(async () => {
     await bolt?.stop();
