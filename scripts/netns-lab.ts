@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { type LabNode, NetnsLab, whyNoNamespaces } from '../test/support/netns.ts';
+import { type Impairment, type LabNode, NetnsLab, whyNoNamespaces } from '../test/support/netns.ts';
 
 /**
  * Daemons in network namespaces: pairs them by the command line, cuts links, writes on both sides, heals, and looks
@@ -15,21 +15,22 @@ const { values: options } = parseArgs({
     cut: { type: 'string', default: '6' },
     delay: { type: 'string', default: '40' },
     loss: { type: 'string', default: '2' },
+    /** Of slow links, kbit/s: only where the kernel cannot delay. */
+    rate: { type: 'string', default: '256' },
   },
 });
-const [count, facts, cut, delay, loss] = [options.nodes, options.facts, options.cut, options.delay, options.loss].map(
-  Number,
-) as [number, number, number, number, number];
+const numbers = [options.nodes, options.facts, options.cut, options.delay, options.loss, options.rate].map(Number);
+const [count, facts, cut, delay, loss, rate] = numbers as [number, number, number, number, number, number];
 const MOST_NODES = 16;
 const NOT_POSSIBLE = 77;
 /** Longest until cut daemons notice (they ping every 10 s and wait 10 s), and until all hold the same after a cut, ms. */
 const NOTICE_MS = 60_000;
 const CONVERGE_MS = 180_000;
 
-const isUsable = [count, facts, cut, delay, loss].every((value) => Number.isFinite(value) && value >= 0);
-if (!isUsable || count < 2 || count > MOST_NODES || facts < 1) {
+const isUsable = numbers.every((value) => Number.isFinite(value) && value >= 0) && loss <= 100;
+if (!isUsable || count < 2 || count > MOST_NODES || facts < 1 || rate < 1) {
   console.error(
-    `--nodes is 2 to ${MOST_NODES}; --facts, --cut (seconds), --delay (ms) and --loss (percent) are numbers`,
+    `--nodes is 2 to ${MOST_NODES}; --facts, --cut (seconds), --delay (ms), --loss (percent) and --rate (kbit/s) are numbers`,
   );
   process.exit(2);
 }
@@ -59,7 +60,7 @@ try {
     await writeOn(nodes);
     return `after ${seconds(await converged(nodes))}`;
   });
-  await impaired(nodes);
+  await worsened(nodes);
   const [left, right] = [nodes.filter((_, n) => n % 2 === 0), nodes.filter((_, n) => n % 2 === 1)];
   await step(`partition of ${cut} s, both sides write, heal`, async () => {
     lab.trunk('down');
@@ -117,18 +118,32 @@ async function build(): Promise<LabNode[]> {
   return nodes;
 }
 
-async function impaired(nodes: readonly LabNode[]): Promise<void> {
-  const refusals = nodes.map((node) => lab.impair(node, delay, loss));
-  const refusal = refusals.find((one) => one !== null);
-  const what = `delay of ${delay} ms and loss of ${loss} % on every link`;
-  if (refusal != null) console.log(`- not run: ${what}: ${refusal.split('\n')[0]}`);
-  else {
+/** Links that delay and lose what they carry; where the kernel cannot delay, slow ones that lose. */
+async function worsened(nodes: readonly LabNode[]): Promise<void> {
+  const netem = { qdisc: `netem delay ${delay}ms ${Math.ceil(delay / 4)}ms loss ${loss}%` };
+  if (await impaired(nodes, `delay of ${delay} ms and loss of ${loss} % on every link`, netem)) return;
+  const slow = { qdisc: `tbf rate ${rate}kbit burst 4kb latency 400ms`, lossPercent: loss };
+  await impaired(nodes, `${rate} kbit/s and loss of ${loss} % on every link`, slow);
+}
+
+/** @returns false when this machine cannot worsen links so */
+async function impaired(nodes: readonly LabNode[], what: string, impairment: Impairment): Promise<boolean> {
+  try {
+    const refusal = nodes.map((node) => lab.impair(node, impairment)).find((one) => one !== null);
+    if (refusal != null) {
+      console.log(`- not run: ${what}: ${refusal}`);
+      return false;
+    }
     await step(what, async () => {
       await writeOn(nodes);
-      return `converged after ${seconds(await converged(nodes))}`;
+      const after = seconds(await converged(nodes));
+      const dropped = nodes.reduce((sum, node) => sum + lab.dropped(node), 0);
+      return `converged after ${after}${impairment.lossPercent === undefined ? '' : `, ${dropped} packets lost`}`;
     });
+    return true;
+  } finally {
+    for (const node of nodes) lab.unimpair(node, impairment);
   }
-  for (const node of nodes) lab.unimpair(node);
 }
 
 /** Company facts and one local fact on every daemon. @returns the entities of the shared ones, by daemon */

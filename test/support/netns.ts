@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -114,16 +114,31 @@ export class NetnsLab {
     this.#ip('switch', `link set ${name} ${state}`);
   }
 
-  /** Delay and loss on what a daemon sends. @returns why it cannot be had here; null when it holds */
-  impair({ name }: LabNode, delayMs: number, lossPercent: number): string | null {
-    const what = `qdisc replace dev eth0 root netem delay ${delayMs}ms ${Math.ceil(delayMs / 4)}ms loss ${lossPercent}%`;
-    const ran = spawnSync('tc', ['-n', `${this.#id}${name}`, ...what.split(' ')], { encoding: 'utf8' });
-    if (ran.error) return 'there is no tc (iproute2)';
-    return ran.status === 0 ? null : ran.stderr.trim();
+  /**
+   * Worsens what comes to and goes from a daemon.
+   *
+   * @returns why that cannot be had here; null when it holds
+   */
+  impair({ name }: LabNode, { qdisc, lossPercent }: Impairment): string | null {
+    const netns = `${this.#id}${name}`;
+    const shaped = spawnSync('tc', ['-n', netns, ...`qdisc replace dev eth0 root ${qdisc}`.split(' ')], RUN);
+    if (shaped.status !== 0) return whyNot('tc', shaped);
+    if (lossPercent === undefined) return null;
+    const dropped = spawnSync('ip', ['netns', 'exec', netns, ...dropping('-A', lossPercent)], RUN);
+    return dropped.status === 0 ? null : whyNot('iptables', dropped);
   }
 
-  unimpair({ name }: LabNode): void {
-    spawnSync('tc', ['-n', `${this.#id}${name}`, 'qdisc', 'del', 'dev', 'eth0', 'root']);
+  /** Packets that were dropped as they came. */
+  dropped({ name }: LabNode): number {
+    const args = ['netns', 'exec', `${this.#id}${name}`, 'iptables', '-nvxL', 'INPUT'];
+    const rule = /^\s*(\d+)\s+\d+\s+DROP\b/m.exec(spawnSync('ip', args, RUN).stdout ?? '');
+    return Number(rule?.[1] ?? 0);
+  }
+
+  unimpair({ name }: LabNode, { lossPercent }: Impairment): void {
+    const netns = `${this.#id}${name}`;
+    spawnSync('tc', ['-n', netns, 'qdisc', 'del', 'dev', 'eth0', 'root']);
+    if (lossPercent !== undefined) spawnSync('ip', ['netns', 'exec', netns, ...dropping('-D', lossPercent)]);
   }
 
   /** Ends the daemons, and removes namespaces and homes, whatever happened before. */
@@ -159,6 +174,27 @@ export class NetnsLab {
   #ip(name: string, command: string): void {
     ip(['-n', `${this.#id}${name}`, ...command.split(' ')]);
   }
+}
+
+/** How a link is worsened. */
+export interface Impairment {
+  /** What delays, drops or slows what a daemon sends (tc). */
+  readonly qdisc: string;
+  /** Packets dropped as they come (iptables), where the qdisc cannot. */
+  readonly lossPercent?: number;
+}
+
+const RUN = { encoding: 'utf8' } as const;
+
+function dropping(how: '-A' | '-D', lossPercent: number): string[] {
+  const probability = String(lossPercent / 100);
+  const match = ['-i', 'eth0', '-m', 'statistic', '--mode', 'random', '--probability', probability];
+  return ['iptables', how, 'INPUT', ...match, '-j', 'DROP'];
+}
+
+function whyNot(tool: string, { error, status, stderr }: SpawnSyncReturns<string>): string {
+  if (error) return `there is no ${tool}`;
+  return `${tool}: ${stderr.trim().split('\n')[0] || `ended with ${status}`}`;
 }
 
 function ip(args: readonly string[]): void {
