@@ -106,7 +106,7 @@ export function streamCases(name: string, test: Test): void {
         isDone = true;
       });
       let before = -1;
-      while (before !== sent) {
+      while (sent === 0 || before !== sent) {
         before = sent;
         await net.sleep(500);
       }
