@@ -5,7 +5,13 @@ import type { Connection, Libp2p } from '@libp2p/interface';
 import { isMeshError } from '../../src/mesh/errors.ts';
 import { TOPIC } from '../../src/mesh/libp2p/gossip.ts';
 import type { Libp2pTransport } from '../../src/mesh/libp2p/transport.ts';
-import { MAX_FOREIGN_TOPICS, MAX_HALF_OPEN_PER_HOST, MAX_STREAMS } from '../../src/mesh/limits.ts';
+import {
+  GOSSIP_BURST_MESSAGES,
+  GOSSIP_MESSAGES_PER_SECOND,
+  MAX_FOREIGN_TOPICS,
+  MAX_HALF_OPEN_PER_HOST,
+  MAX_STREAMS,
+} from '../../src/mesh/limits.ts';
 import type { Misbehaviour, Protocol } from '../../src/mesh/transport.ts';
 import { settledMemory } from '../support/memory.ts';
 import { dialRaw, field, ihave, MESHSUB, message, packet, pump, rawPeer, subscription } from '../support/raw-peer.ts';
@@ -26,7 +32,7 @@ class Scene {
   readonly unwelcome = new Set<string>();
 
   constructor() {
-    this.node = loopbackTransport({ handshakeMs: 1_000 });
+    this.node = loopbackTransport();
     this.friend = loopbackTransport();
   }
 
@@ -66,18 +72,24 @@ class Scene {
     return { peer, connection: await dialRaw(peer, this.node.addresses()) };
   }
 
-  /** Whether the friend is still served, and how fast: the median of some echoes, ms. */
-  async latency(count = 30): Promise<number> {
+  /**
+   * Whether the friend is still served, and at what cost: CPU time of this process for an echo, ms, the least of some
+   * batches. What other processes do does not show in it, as it would in how long an echo takes.
+   */
+  async echoCost(): Promise<number> {
     const stream = await this.friend.open(this.node.peerId, ECHO);
-    const times: number[] = [];
-    for (let n = 0; n < count; n++) {
-      const start = performance.now();
-      await stream.send(Buffer.alloc(600));
-      await stream.receive();
-      times.push(performance.now() - start);
+    let least = Number.POSITIVE_INFINITY;
+    for (let batch = 0; batch < 8; batch++) {
+      const before = process.cpuUsage();
+      for (let n = 0; n < 20; n++) {
+        await stream.send(Buffer.alloc(600));
+        await stream.receive();
+      }
+      const { user, system } = process.cpuUsage(before);
+      least = Math.min(least, (user + system) / 20_000);
     }
     stream.abort(new Error('measured'));
-    return times.sort((a, b) => a - b)[count >> 1]!;
+    return least;
   }
 
   async friendIsHeard(): Promise<void> {
@@ -95,7 +107,8 @@ class Scene {
   }
 }
 
-describe('network under attack', () => {
+describe('network under attack', function () {
+  this.timeout(180_000);
   let scene: Scene;
   beforeEach(async () => {
     scene = new Scene();
@@ -103,16 +116,24 @@ describe('network under attack', () => {
   });
   afterEach(() => scene.stop());
 
-  /** The heap may not grow by more, whatever the peer sends. */
+  /** The heap may not have grown by more once all is over, whatever the peer sends. */
   const bounded = async (attack: () => Promise<void>, growth = 20 * MIB): Promise<void> => {
     const before = await settledMemory();
     await attack();
-    const grown = (await settledMemory()) - before;
-    assert.ok(grown < growth, `memory grew by ${Math.round(grown / MIB)} MiB`);
+    let grown = 0;
+    await until(
+      async () => {
+        grown = (await settledMemory()) - before;
+        return grown < growth;
+      },
+      `memory to be given back: ${growth / MIB} MiB more at the most`,
+    ).catch((error: Error) => {
+      assert.fail(`${error.message}; it grew by ${Math.round(grown / MIB)}`);
+    });
   };
 
   it('fault 22: 100 000 topics subscribed to end the peer long before, and leave nothing', async () => {
-    await scene.latency();
+    await scene.echoCost();
     await bounded(async () => {
       const { peer, connection } = await scene.attacker();
       const stream = await connection.newStream(MESHSUB);
@@ -174,14 +195,18 @@ describe('network under attack', () => {
       const { connection } = await scene.attacker();
       const stream = await connection.newStream(MESHSUB);
       await pump(stream, packet(subscription(TOPIC)));
-      for (let n = 0; n < 300; n++) {
+      const before = scene.heard.length;
+      const start = performance.now();
+      // As many as it takes: a slow machine allows more of them in the time it needs.
+      for (let n = 0; scene.node.figures.gossipDropped <= 10_000; n++) {
         const messages = Array.from({ length: 100 }, () => message(TOPIC, randomBytes(24)));
         assert.ok(await pump(stream, packet(...messages)));
         if (n % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
       }
-      await until(() => scene.node.figures.gossipDropped > 10_000, 'the rest to be dropped');
+      const heard = scene.heard.length - before;
+      const allowed = GOSSIP_BURST_MESSAGES + (GOSSIP_MESSAGES_PER_SECOND * (performance.now() - start)) / 1000;
+      assert.ok(heard > 0 && heard <= allowed + 100, `${heard} heard, ${allowed} are allowed`);
     });
-    assert.ok(scene.heard.length < 20_000, `${scene.heard.length} heard`);
     await scene.friendIsHeard();
   });
 
@@ -199,7 +224,7 @@ describe('network under attack', () => {
   });
 
   it('fault 23: 1 000 half-open connections leave peers served, and room for others', async () => {
-    const before = await scene.latency();
+    const before = await scene.echoCost();
     const { port } = portOf(scene.node);
     const sockets: Socket[] = [];
     try {
@@ -214,8 +239,8 @@ describe('network under attack', () => {
         'all but a few to be refused',
       );
       assert.ok(scene.node.figures.halfOpen <= MAX_HALF_OPEN_PER_HOST, `${scene.node.figures.halfOpen} half-open`);
-      const during = await scene.latency();
-      assert.ok(during < Math.max(2 * before, 5), `${before} ms before, ${during} ms during`);
+      const during = await scene.echoCost();
+      assert.ok(during < 2 * before, `an echo cost ${before} ms before, ${during} ms during`);
       const late = loopbackTransport();
       await late.start();
       await late.dial(scene.node.peerId, scene.node.addresses());
@@ -228,19 +253,22 @@ describe('network under attack', () => {
 
   it('fault 23: garbage on the port ends the connection and nothing else', async () => {
     const { port } = portOf(scene.node);
-    for (const bytes of [randomBytes(4096), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(100_000, 0xff)]) {
+    const garbage = [randomBytes(4096), Buffer.from('GET / HTTP/1.1\r\n\r\n'), Buffer.alloc(100_000, 0xff)];
+    const sockets = garbage.map((bytes) => {
       const socket = connect({ port, host: '127.0.0.1' });
       socket.on('error', () => {});
       socket.write(bytes);
-      socket.resume();
+      return socket.resume();
+    });
+    for (const socket of sockets) {
       await until(() => socket.destroyed || socket.readableEnded, 'the socket to be closed');
       socket.destroy();
     }
-    await scene.latency();
+    await scene.echoCost();
   });
 
   it('fault 23: 10 000 streams are cut at the bound; peers keep their latency', async () => {
-    const before = await scene.latency();
+    const before = await scene.echoCost();
     await bounded(async () => {
       const { connection } = await scene.attacker();
       let failed = 0;
@@ -258,8 +286,8 @@ describe('network under attack', () => {
       }
       assert.ok(failed > 0 || connection.status !== 'open');
       assert.ok(connection.streams.length <= MAX_STREAMS + 50, `${connection.streams.length} streams`);
-      const during = await scene.latency();
-      assert.ok(during < Math.max(2 * before, 5), `${before} ms before, ${during} ms during`);
+      const during = await scene.echoCost();
+      assert.ok(during < 2 * before, `an echo cost ${before} ms before, ${during} ms during`);
       await connection.close();
     });
   });
@@ -282,11 +310,11 @@ describe('network under attack', () => {
         await stream.close();
         answered++;
       });
-      const start = performance.now();
+      const before = await scene.echoCost();
       await dialRaw(peer, scene.node.addresses());
       await until(() => answered > 0, 'identify to be asked');
-      await scene.latency();
-      assert.ok(performance.now() - start < 2_000);
+      const after = await scene.echoCost();
+      assert.ok(after < 2 * before, `an echo cost ${before} ms before, ${after} ms afterwards`);
       await scene.friendIsHeard();
     } finally {
       await peer.stop();
@@ -321,7 +349,7 @@ describe('network under attack', () => {
       }
       await until(() => connection.status !== 'open', 'the connection to be closed');
     });
-    await scene.latency();
+    await scene.echoCost();
   });
 });
 
