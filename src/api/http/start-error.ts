@@ -51,7 +51,7 @@ export function bindError(error: unknown, host: string, port: number): ApiStartE
       return new ApiStartError(
         'port_in_use',
         `port ${port} on ${host} is taken`,
-        'another daemon may be running (stigmesh status); or choose another api.port',
+        'stop what uses it, perhaps a daemon of another home; or choose another port: --port, or api.port (0 takes any free one)',
         error,
       );
     case 'EACCES':

@@ -22,6 +22,7 @@ import { Libp2pFrameStream } from './frames.ts';
 import { Gater } from './gater.ts';
 import { Libp2pGossip } from './gossip.ts';
 import { createHost, stopHost } from './host.ts';
+import { listenError } from './listen-error.ts';
 import { ServedProtocol } from './served.ts';
 
 export interface Libp2pTransportInit {
@@ -242,9 +243,7 @@ export class Libp2pTransport implements Transport {
     } catch (cause) {
       this.#state = 'stopped';
       await stopHost(host);
-      const hint = 'another program may use the port; change mesh.listen, or stop the other one';
-      const message = `cannot listen on ${this.#init.listen.join(', ')}`;
-      throw new MeshError('listen_failed', message, hint, { cause });
+      throw listenError(this.#init.listen, cause);
     }
     this.#host = host;
     this.#state = 'running';
