@@ -65,7 +65,7 @@ export async function assertMany(session: Session, file: string, options: Assert
     json: { accepted, existing, rejected, ids, errors },
     quiet: ids,
     human: () => [
-      `${out.done} ${counted(accepted - existing, 'fact')} stored, ${existing} known already, ${rejected} refused`,
+      `${out.mark(rejected === 0)} ${counted(accepted - existing, 'fact')} stored, ${existing} known already, ${rejected} refused`,
     ],
   });
   for (const { line, message, hint } of errors) if (!out.json) out.note(`line ${line}: ${message} (hint: ${hint})`);
@@ -121,7 +121,8 @@ async function* onlyOne(groups: AsyncIterable<Item[]>): AsyncGenerator<Item[]> {
 function withLines(error: unknown, group: readonly Item[], before: number): unknown {
   if (!(error instanceof ProblemError) || !/\bfacts\.\d+/.test(error.message)) return error;
   const message = error.message.replace(/\bfacts\.(\d+)\.?/g, (_, at) => `line ${group[Number(at)]?.line}: `);
-  const hint = `correct it and repeat: the ${counted(before, 'fact')} before this batch are stored, and repeating is safe`;
+  const stored = before === 0 ? 'nothing is stored yet' : `the ${counted(before, 'fact')} before this batch are stored`;
+  const hint = `correct it and repeat: ${stored}, and repeating is safe`;
   return new ProblemError({ code: error.code, message, hint, status: error.status });
 }
 

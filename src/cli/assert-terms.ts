@@ -1,6 +1,6 @@
 import type { FactScope } from '../facts/scope.ts';
 import type { Session } from './session.ts';
-import { instantOrSpan } from './times.ts';
+import { instantOrSpan, spanFrom } from './times.ts';
 import type { VALUE_TYPES } from './values.ts';
 
 /** Options of `stigmesh assert`. */
@@ -34,7 +34,7 @@ export function terms(session: Session, options: AssertOptions): Record<string, 
         ? instantOrSpan(validUntil, '--valid-until', now)
         : ttl === undefined
           ? undefined
-          : instantOrSpan(ttl, '--ttl', now),
+          : spanFrom(now, ttl, '--ttl'),
     garden_id: options.garden,
     supersedes: options.supersedes,
     basis: options.basis,

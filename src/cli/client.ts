@@ -1,10 +1,14 @@
-import { CliError, ProblemError } from './errors.ts';
+import { CliError, ProblemError, usage } from './errors.ts';
 import { BULK_TIMEOUT_MS, MAX_ANSWER_BYTES, MAX_PROBLEM_BYTES, REQUEST_TIMEOUT_MS } from './limits.ts';
 
 export interface ClientInit {
   /** Without a slash at its end. */
   readonly url: string;
   readonly key: string | undefined;
+  /** Whoever named the URL: `--url`, `STIGMESH_URL`; undefined where the home did. */
+  readonly urlFrom?: string | undefined;
+  /** Why there is no key, for a hint. */
+  readonly keyless?: string | undefined;
   readonly fetch: typeof fetch;
   readonly version: string;
   /** `--timeout`, instead of the defaults. */
@@ -33,6 +37,9 @@ interface Payload {
 
 /** Errors of the network that mean: nobody listens there. */
 const NOBODY = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'ENOENT']);
+
+/** Those that mean it of a name. */
+const UNKNOWN_NAME = new Set(['ENOTFOUND', 'EAI_AGAIN']);
 
 /**
  * The daemon's HTTP API. Every call ends: with the answer, a ProblemError in the daemon's words, or a CliError
@@ -164,8 +171,9 @@ export class Client {
   #hintFor(status: number, code: string, hint: unknown): string {
     if (code === 'validation_failed') return 'correct what is named here; --help says what the command takes';
     if (status !== 401) return typeof hint === 'string' ? hint : 'see the log of the daemon';
-    return this.#init.key === undefined
-      ? 'no API key was sent: name one in STIGMESH_API_KEY_FILE, or use the home of this daemon (--home)'
+    const { key, keyless } = this.#init;
+    return key === undefined
+      ? `no API key was sent${keyless === undefined ? '' : `, because ${keyless}`}: name one in STIGMESH_API_KEY_FILE, or use the home of this daemon (--home, STIGMESH_HOME)`
       : 'the API key does not belong to this daemon, has expired or was revoked: check --home, STIGMESH_API_KEY and STIGMESH_API_KEY_FILE';
   }
 
@@ -190,18 +198,28 @@ export class Client {
     }
     if (name === 'AbortError') return error as Error;
     const code = networkCode(error);
-    if (code !== undefined && NOBODY.has(code)) {
-      return new CliError(
-        'daemon_not_running',
-        `no daemon answers at ${this.url}`,
-        'start it with: stigmesh start (in a clone: npm start)',
-      );
+    if (code !== undefined && NOBODY.has(code)) return this.#nobody(UNKNOWN_NAME.has(code));
+    // fetch does not speak to ports of other protocols (Fetch Standard, port blocking), though a daemon may listen there.
+    if (((error as Error).cause as Error | undefined)?.message === 'bad port') {
+      const message = `port ${new URL(this.url).port} belongs to another protocol: web clients refuse it`;
+      return usage(message, 'choose another api.port, or check --url and STIGMESH_URL');
     }
     const reason = code ?? ((error as Error).cause as Error | undefined)?.message ?? (error as Error).message;
     return new CliError(
       'daemon_unreachable',
       `the connection to ${this.url} broke (${reason})`,
-      'look at the log of the daemon and try again; assertions may be repeated safely',
+      'look at the log of the daemon and try again; assertions may be repeated safely. If this never works, the port may be ' +
+        'that of the mesh instead of the API (api.port)',
+    );
+  }
+
+  #nobody(isUnknownName: boolean): CliError {
+    const { url, urlFrom } = this.#init;
+    const start = 'start it with: stigmesh start (in a clone: npm start)';
+    return new CliError(
+      'daemon_not_running',
+      isUnknownName ? `no machine is called ${new URL(url).hostname}` : `no daemon answers at ${url}`,
+      urlFrom === undefined ? start : `check ${urlFrom}: without it, the daemon of the home is asked; or ${start}`,
     );
   }
 }
@@ -246,7 +264,8 @@ function detailText(detail: unknown): string | undefined {
     const issues = detail as { loc?: unknown[]; msg?: unknown }[];
     // The first part of `loc` is where the input stood in the request, which says nothing on a command line.
     return issues
-      .map(({ loc, msg }) => `${loc?.slice(1).join('.') ?? ''}: ${String(msg)}`.replace(/^: /, ''))
+      .map(({ loc, msg }) => `${loc?.slice(1).join('.') ?? ''}: ${String(msg).replace(/^Value error, /, '')}`)
+      .map((text) => text.replace(/^: /, ''))
       .join('; ');
   }
   const message = (detail as { message?: unknown } | null | undefined)?.message;

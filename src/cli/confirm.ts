@@ -60,7 +60,11 @@ export interface Confirmation {
 export async function confirm(questions: Questions, { yes, what, question }: Confirmation): Promise<void> {
   if (yes) return;
   if (!questions.canAsk) {
-    throw new CliError('not_confirmed', what, 'repeat it with --yes, if that is what you want');
+    throw new CliError(
+      'not_confirmed',
+      `nobody is there to confirm: ${what}`,
+      'repeat it with --yes, if that is what you want',
+    );
   }
   if (/^y(es)?$/i.test(await questions.ask(`${question} [y/N]`))) return;
   throw new CliError('declined', 'not confirmed, nothing was done', 'answer y, or give --yes, to go on');

@@ -9,6 +9,10 @@ export interface Endpoint {
   /** Without a slash at its end. */
   readonly url: string;
   readonly key: string | undefined;
+  /** The option or the variable that named the URL, if one did. */
+  readonly urlFrom: string | undefined;
+  /** Why no key is there; undefined where one is. */
+  readonly keyless: string | undefined;
   /** For stderr. */
   readonly warnings: readonly string[];
 }
@@ -27,14 +31,16 @@ export interface EndpointSources {
 export async function findEndpoint(sources: EndpointSources): Promise<Endpoint> {
   const { environment } = sources;
   const given = sources.url ?? environment.url;
-  const url = checkUrl(given ?? (await sources.homeUrl()), sources.url !== undefined ? '--url' : 'STIGMESH_URL');
+  const urlFrom = given === undefined ? undefined : sources.url === undefined ? 'STIGMESH_URL' : '--url';
+  const url = checkUrl(given ?? (await sources.homeUrl()), urlFrom ?? 'the URL of the daemon');
   const warnings: string[] = [];
   const isLoopback = isLoopbackHost(new URL(url).hostname);
   const key = await findKey(sources, isLoopback, warnings);
   if (key !== undefined && !isLoopback && url.startsWith('http:')) {
     warnings.push(`the API key travels to ${url} unencrypted; put TLS in front of that daemon`);
   }
-  return { url, key, warnings };
+  const keyless = isLoopback ? `${sources.apiKeyFile} is not there` : 'the key of the home stays on this machine';
+  return { url, key, urlFrom, keyless: key === undefined ? keyless : undefined, warnings };
 }
 
 function checkUrl(text: string, name: string): string {

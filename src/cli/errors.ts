@@ -77,12 +77,19 @@ export function reportOf(error: unknown): ErrorReport {
   if (typeof code === 'string' && Object.hasOwn(SYSTEM_HINTS, code)) {
     return {
       code: code.toLowerCase(),
-      message: error.message,
+      message: systemMessage(error),
       hint: SYSTEM_HINTS[code] as string,
       causes: causesOf(error),
     };
   }
   return { ...bug, message: error.message, causes: causesOf(error), ...(error.stack ? { stack: error.stack } : {}) };
+}
+
+/** `/nosuch/x: no such file or directory`, of what Node says with errno, call and quotes. */
+function systemMessage(error: Error): string {
+  const { path } = error as NodeJS.ErrnoException;
+  const reason = /^E[A-Z]+: (.+?), [a-z]+(?: |$)/.exec(error.message)?.[1];
+  return path === undefined || reason === undefined ? error.message : `${path}: ${reason}`;
 }
 
 const bug = {

@@ -14,7 +14,7 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 export const EXIT_MEANINGS: { readonly [C in ExitCode]: string } = {
   0: 'done',
   1: 'failed',
-  2: 'the command line or the input does not make sense',
+  2: 'the command line, the configuration or the input does not make sense',
   3: 'the daemon is not running',
   4: 'not found',
   5: 'refused: key, permission or policy',
@@ -48,6 +48,15 @@ const BY_CODE: Readonly<Record<string, ExitCode>> = {
   wait_timeout: EXIT.timedOut,
   key_unusable: EXIT.refused,
   nothing_found: EXIT.notFound,
+  file_unusable: EXIT.usage,
+  // What a configuration says wrong: starting again does not help, as service managers ask by this code.
+  config_syntax: EXIT.usage,
+  config_version: EXIT.usage,
+  config_unknown_key: EXIT.usage,
+  config_invalid_value: EXIT.usage,
+  config_inline_secret: EXIT.usage,
+  config_remote_bind: EXIT.usage,
+  config_invalid: EXIT.usage,
   // What is wrong with an invite is found here, before the daemon is asked, and comes without a status.
   invite_truncated: EXIT.usage,
   invite_checksum: EXIT.usage,

@@ -71,6 +71,11 @@ export class Output {
     return this.style('green', '✓');
   }
 
+  /** The same, or the mark of something that was done in part. */
+  mark(isWhole: boolean): string {
+    return isWhole ? this.done : this.style('yellow', '!');
+  }
+
   /** Answers in the form that was asked for. */
   async answer({ json, quiet, human }: Answer): Promise<void> {
     if (this.init.json) return this.writeJson(json);

@@ -96,23 +96,24 @@ export async function run(world: World, argv: readonly string[]): Promise<ExitCo
   const cli = makeCli(world, (code) => {
     exitCode = code;
   });
+  let program: Command | undefined;
   try {
-    const program = await buildProgram(world, (name) => argv.includes(name), cli);
+    program = await buildProgram(world, (name) => argv.includes(name), cli);
     if (argv.length === 0) program.outputHelp();
     else await program.parseAsync([...argv], { from: 'user' });
     return exitCode;
   } catch (error) {
-    return fail(world, argv, error);
+    return fail(world, argv, error, program);
   }
 }
 
-function fail(world: World, argv: readonly string[], thrown: unknown): ExitCode {
+function fail(world: World, argv: readonly string[], thrown: unknown, program: Command | undefined): ExitCode {
   let error = thrown;
   if (thrown instanceof CommanderError) {
     if (thrown.exitCode === 0) return EXIT.ok;
     // Help was asked for by naming a group without a command: it has been printed on stderr.
     if (thrown.code === 'commander.help') return EXIT.usage;
-    error = usageError(thrown, argv);
+    error = usageError(thrown, helpCommand(program, argv, thrown.code === 'commander.unknownCommand'));
   }
   const report = reportOf(error);
   // The options may be what could not be read, so they are looked for by hand.
@@ -121,11 +122,26 @@ function fail(world: World, argv: readonly string[], thrown: unknown): ExitCode 
   return exitCodeOf(report);
 }
 
-/** Commander's message without its prefix; its suggestion becomes the hint. */
-function usageError(error: CommanderError, argv: readonly string[]): CliError {
-  const [message = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
+/** Commander's message without its prefix and its own jargon; its suggestion becomes the hint. */
+function usageError(error: CommanderError, help: string): CliError {
+  const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
+  const message = first.replace(/^command-argument value /, '');
   const suggestion = /\(Did you mean (?:one of )?(.+)\?\)/.exec(rest.join(' '))?.[1];
-  const command = registry.find(({ name }) => argv.includes(name))?.name;
-  const help = command === undefined ? 'stigmesh --help' : `stigmesh ${command} --help`;
   return usage(message, suggestion === undefined ? `see ${help}` : `did you mean ${suggestion}? See ${help}`);
+}
+
+/** The command line that shows the help of the command that was meant, down to the subcommand whose options were read. */
+function helpCommand(program: Command | undefined, argv: readonly string[], isUnknownCommand: boolean): string {
+  const names = ['stigmesh'];
+  let command = program;
+  for (const word of argv) {
+    const next = command?.commands.find((each) => each.name() === word);
+    if (next === undefined) continue;
+    names.push(word);
+    command = next;
+  }
+  // A group alone stands for its default command, which read the options. Commander keeps that name to itself.
+  const implied = (command as { readonly _defaultCommandName?: string | null } | undefined)?._defaultCommandName;
+  if (command !== program && implied && !isUnknownCommand) names.push(implied);
+  return `${names.join(' ')} --help`;
 }

@@ -58,7 +58,8 @@ export class Session {
     });
     for (const warning of endpoint.warnings) this.out.warn(warning);
     const { fetch, version } = this.world;
-    return new Client({ url: endpoint.url, key: endpoint.key, fetch, version, timeoutMs: this.timeoutMs });
+    const { url, key, urlFrom, keyless } = endpoint;
+    return new Client({ url, key, urlFrom, keyless, fetch, version, timeoutMs: this.timeoutMs });
   }
 
   /** The configuration of this home, with options of the command line by key (`api.port`). */

@@ -8,9 +8,9 @@ export async function unknownCommand(group: Command, word: string): Promise<CliE
     word,
     group.commands.map((each) => each.name()),
   );
-  const help = `See stigmesh ${group.name()} --help`;
+  const help = `stigmesh ${group.name()} --help`;
   return usage(
     `unknown command '${group.name()} ${word}'`,
-    guess === undefined ? help : `did you mean ${guess}? ${help}`,
+    guess === undefined ? `see ${help}` : `did you mean ${guess}? See ${help}`,
   );
 }

@@ -61,7 +61,11 @@ export async function exportTo(session: Session, file: string | undefined): Prom
  */
 async function writeWhole(file: string, chunks: AsyncIterable<Uint8Array>): Promise<void> {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.part`;
-  const handle = await open(temporary, 'wx', 0o600);
+  const handle = await open(temporary, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+    // Of the file that was named; nobody knows the other one.
+    error.path = file;
+    throw error;
+  });
   try {
     try {
       for await (const chunk of chunks) await handle.writeFile(chunk);
@@ -111,7 +115,7 @@ export async function importFrom(session: Session, file: string): Promise<ExitCo
     json: { file, ...total, errors, errors_truncated: total.rejected > errors.length },
     quiet: String(total.accepted),
     human: () => [
-      `${out.done} ${counted(total.accepted, 'statement')} accepted, ${total.duplicates} known already, ${total.rejected} refused`,
+      `${out.mark(total.rejected === 0)} ${counted(total.accepted, 'statement')} accepted, ${total.duplicates} known already, ${total.rejected} refused`,
     ],
   });
   if (!out.json) {

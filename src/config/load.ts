@@ -98,11 +98,37 @@ function validate({ key, value, origin }: Entry): ConfigIssue[] {
   const setting = settingsByKey.get(key);
   const result = setting?.schema.safeParse(value);
   if (setting === undefined || result === undefined || result.success) return [];
-  const example = setting.example === undefined ? '' : `, for example ${key} = ${JSON.stringify(setting.example)}`;
+  const example = setting.example === undefined ? '' : ` For example: ${key} = ${JSON.stringify(setting.example)}`;
   return [issue(firstMessage(result.error), `${setting.description}${example}`)];
 }
 
-const firstMessage = (error: z.ZodError): string => error.issues[0]?.message ?? 'is not valid';
+/** What was expected, in words for somebody who wrote a configuration. */
+function firstMessage(error: z.ZodError): string {
+  const [issue] = error.issues;
+  switch (issue?.code) {
+    case 'invalid_type':
+      return `expected ${EXPECTED[issue.expected] ?? issue.expected}`;
+    case 'too_big':
+      return issue.origin === 'number' || issue.origin === 'int' ? `expected at most ${issue.maximum}` : issue.message;
+    case 'too_small':
+      return issue.origin === 'number' || issue.origin === 'int' ? `expected at least ${issue.minimum}` : issue.message;
+    case 'invalid_value':
+      return `expected ${issue.values
+        .map(String)
+        .join(', ')
+        .replace(/, ([^,]+)$/, ' or $1')}`;
+    default:
+      return issue?.message ?? 'is not valid';
+  }
+}
+
+const EXPECTED: Readonly<Record<string, string>> = {
+  int: 'a whole number',
+  number: 'a whole number',
+  boolean: 'true or false',
+  string: 'text',
+  array: 'a list',
+};
 
 function tooManyRelations(chosen: ReadonlyMap<string, Entry>): ConfigIssue[] {
   const count = [...chosen.keys()].filter((key) => key.startsWith('relations.')).length;

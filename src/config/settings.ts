@@ -89,7 +89,8 @@ export function isSecretName(name: string): boolean {
 /** The candidate most like `wanted`, if any is near enough to be what was meant. */
 export function nearest(wanted: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(wanted.length / 3)) + 1;
+  // Two of three letters make another word.
+  let bestDistance = Math.max(wanted.length > 3 ? 2 : 1, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(wanted.toLowerCase(), candidate.toLowerCase(), bestDistance);
     if (distance < bestDistance) {

@@ -110,7 +110,7 @@ export function decodeInvite(pasted: string, now?: number): Invite {
 /** What stands after the prefix, in the alphabet's spelling. */
 function payload(compact: string): string {
   if (PREFIX.startsWith(compact)) throw truncated('nothing but its beginning is there');
-  if (!compact.startsWith(SCHEME)) throw malformed('prefix', `does not begin with ${SCHEME}`);
+  if (!compact.startsWith(SCHEME)) throw notAnInvite('prefix', `the invite does not begin with ${SCHEME}`);
   const colon = compact.indexOf(':', SCHEME.length);
   if (colon === -1 || compact.slice(SCHEME.length, colon) !== VERSION) {
     const hint = 'update stigmesh on the machine that joins, or copy the invite again';
@@ -243,6 +243,10 @@ function truncated(what: string): IdentityError {
 }
 
 function malformed(field: string, problem: string): IdentityError {
+  return notAnInvite(field, `the invite: ${field} ${problem}`);
+}
+
+function notAnInvite(field: string, message: string): IdentityError {
   const hint = 'an invite is what `stigmesh invite` prints, from stigmesh-invite:1: to its end';
-  return new IdentityError('invite_malformed', `the invite: ${field} ${problem}`, hint, { field });
+  return new IdentityError('invite_malformed', message, hint, { field });
 }

@@ -160,7 +160,11 @@ export class ApiKeys implements ApiKeyService {
     return this.#serial.run(async () => {
       const held = this.#byId.get(id);
       if (!held || held.record.revoked_at !== null) {
-        throw new NodeError('key_not_found', 'Key not found', "list keys with 'stigmesh keys list'");
+        throw new NodeError(
+          'key_not_found',
+          'Key not found',
+          "it may be revoked already; list keys with 'stigmesh keys list', those of others with --all",
+        );
       }
       const { record } = held;
       if (record.entity_uri !== who.entity && !who.permissions.has('admin')) {

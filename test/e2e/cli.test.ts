@@ -298,7 +298,7 @@ describe('e2e: starting and ending', () => {
 
   it('takes settings from the command line, and refuses wrong ones before anything is made', async () => {
     const wrong = await stigmesh(home, ['start', '--set', 'api.prot=1', '--port', 'x']);
-    assert.equal(wrong.code, 1);
+    assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /2 problems[\s\S]*did you mean api\.port/);
     assert.equal(existsSync(join(home, 'keys')), false);
     const daemon = await startDaemon({ home, args: ['--set', 'auth.required=false', '--log-format', 'json'] });

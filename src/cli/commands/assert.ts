@@ -88,6 +88,9 @@ async function assertOne(
   );
   const { out } = session;
   out.factWarnings(fact.warnings, options.source === undefined ? session.defaultSource : undefined);
+  if (fact.valid_until !== null && Date.parse(fact.valid_until) <= session.world.now() && !out.json) {
+    out.warn(`it was valid until ${fact.valid_until}, which is past: queries show it with --include expired`);
+  }
   await out.answer({
     json: fact,
     quiet: fact.id,

@@ -1,5 +1,8 @@
+import { access } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Cli } from '../cli.ts';
+import { usage } from '../errors.ts';
+import type { Session } from '../session.ts';
 
 interface Options {
   readonly org?: string;
@@ -18,6 +21,7 @@ export function define(command: Command, cli: Cli): void {
       cli.action<Options>(async (session, _args, options) => {
         const { out, paths } = session;
         const flags = options.org === undefined ? {} : { 'org.authority': options.org };
+        if (options.org !== undefined) await refuseOtherOrg(session, options.org);
         const { initHome } = await import('../../daemon.ts');
         const report = await initHome({ ...(await session.homeOptions(flags)), authority: options.org });
         const place = (path: string) => session.shownPath(path);
@@ -41,4 +45,25 @@ export function define(command: Command, cli: Cli): void {
         });
       }),
     );
+}
+
+/** A home keeps its name: nothing that is there is changed, and nobody should believe that it was. */
+async function refuseOtherOrg(session: Session, org: string): Promise<void> {
+  const { configFile } = session.paths;
+  const { config, origins } = await session.loadConfig();
+  const held = config.org.authority;
+  if (held === org) return;
+  const origin = origins.get('org.authority');
+  if (origin?.source === 'default' && !(await exists(configFile))) return;
+  throw usage(
+    `this home is of ${held} already (${origin?.source === 'env' ? origin.detail : session.shownPath(configFile)})`,
+    'leave --org out, or make another home: --home, STIGMESH_HOME',
+  );
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }

@@ -6,7 +6,7 @@ import { segment } from '../client.ts';
 import { shownPeer, termsText } from '../peer-text.ts';
 import { addTerms, type TermsOptions, termsBody } from '../terms.ts';
 import { shortInstant } from '../text.ts';
-import { parseSpan } from '../times.ts';
+import { spanBetween } from '../times.ts';
 
 interface CreateOptions extends Omit<TermsOptions, 'gives'> {
   readonly scopes?: readonly string[];
@@ -56,7 +56,7 @@ function defineCreate(command: Command, parent: Command, cli: Cli): void {
         const client = await session.client();
         const made = await client.post<z.output<typeof inviteCreated>>('/v1/federation/invites', {
           ...termsBody({ ...terms, ...(scopes === undefined ? {} : { gives: scopes }) }, world.now()),
-          expires_in: expires === undefined ? undefined : parseSpan(expires, '--expires') / 1000,
+          expires_in: expires === undefined ? undefined : spanBetween(expires, '--expires', '1m', '30d') / 1000,
           addrs: address,
         });
         await out.answer({

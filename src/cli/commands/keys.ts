@@ -66,7 +66,9 @@ export function define(command: Command, cli: Cli): void {
   command
     .command('list')
     .summary('list keys')
-    .description('List your API keys, or as an admin every key. Secrets are not shown: the daemon does not know them.')
+    .description(
+      'List your API keys; as an admin, with --all, every key. Secrets are not shown: the daemon does not know them.',
+    )
     .option('--all', 'keys of everybody; takes the permission admin')
     .action(
       cli.action<{ all?: boolean }>(async (session, _args, options) => {

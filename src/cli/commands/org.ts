@@ -83,7 +83,9 @@ function defineShow(command: Command, parent: Command, cli: Cli): void {
         const [, stray] = self.args;
         const { out } = session;
         const client = await session.client();
-        const known = stray === undefined ? await found(client, authority) : undefined;
+        // `org show` that was typed as such takes a name; without it the word may have been meant as a command.
+        const isImplied = parent.args[0] !== 'show';
+        const known = stray === undefined ? await found(client, authority, isImplied) : undefined;
         if (known === undefined) {
           const { unknownCommand } = await import('../stray.ts');
           throw await unknownCommand(parent, stray ?? (authority as string));
@@ -94,12 +96,12 @@ function defineShow(command: Command, parent: Command, cli: Cli): void {
 }
 
 /** Undefined: there is no such organisation, and the word may have been meant as a command, whose names have no dot. */
-async function found(client: Client, authority: string | undefined): Promise<Known | undefined> {
+async function found(client: Client, authority: string | undefined, isImplied: boolean): Promise<Known | undefined> {
   try {
     return await manifestOf(client, authority);
   } catch (error) {
     const isUnknown = error instanceof ProblemError && error.code === 'manifest_not_found';
-    if (isUnknown && authority?.includes('.') === false) return undefined;
+    if (isUnknown && isImplied && authority?.includes('.') === false) return undefined;
     throw error;
   }
 }

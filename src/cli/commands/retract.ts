@@ -4,7 +4,7 @@ import type { assertedFact, singleFact } from '../../api/schema/facts.ts';
 import { scopeOption } from '../arguments.ts';
 import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
-import { usage } from '../errors.ts';
+import { ProblemError, usage } from '../errors.ts';
 import { shortId } from '../text.ts';
 import { readValue, VALUE_TYPES } from '../values.ts';
 
@@ -52,7 +52,10 @@ export function define(command: Command, cli: Cli): void {
           body = { entity: fact.entity, relation: fact.relation, scope: fact.scope, value: { type, v } };
           if (fact.garden_id !== null) body.garden_id = fact.garden_id;
         }
-        const fact = await client.post<z.output<typeof assertedFact>>('/v1/facts/retract', { ...body, source });
+        const retracting = client.post<z.output<typeof assertedFact>>('/v1/facts/retract', { ...body, source });
+        const fact = await retracting.catch((error: unknown) => {
+          throw nothingOfOurs(error, String(body.scope));
+        });
         out.factWarnings(fact.warnings, options.source === undefined ? source : undefined);
         await out.answer({
           json: fact,
@@ -61,4 +64,15 @@ export function define(command: Command, cli: Cli): void {
         });
       }),
     );
+}
+
+/** What is not there to be retracted, said to somebody who may have looked in the wrong place. */
+function nothingOfOurs(error: unknown, scope: string): unknown {
+  if (!(error instanceof ProblemError) || error.code !== 'fact_not_found') return error;
+  return new ProblemError({
+    code: error.code,
+    message: `your organisation states no such fact in scope ${scope}`,
+    hint: 'stigmesh history shows what was stated, by whom and in which scope (--scope); what others state they alone take back',
+    status: error.status,
+  });
 }

@@ -158,7 +158,7 @@ describe('cli: assert', () => {
       const { code, stderr } = await bench.run(['assert', 'user:a', 'x:y', '--stdin'], {
         stdin: 'x'.repeat(MAX_VALUE_BYTES + 1),
       });
-      assert.equal(code, 1);
+      assert.equal(code, 2);
       assert.match(stderr, /larger than 1048576 bytes/);
     });
 
@@ -202,7 +202,7 @@ describe('cli: assert', () => {
     it('refuses what is no JSON object', async () => {
       for (const stdin of ['', 'x', '[]', '1', 'null']) {
         const { code, stderr } = await bench.run(['assert', '--stdin'], { stdin });
-        assert.equal(code, 1);
+        assert.equal(code, 2);
         assert.match(stderr, /line 1 is|holds no facts/);
       }
     });

@@ -59,6 +59,26 @@ describe('cli: command lines', () => {
       assert.equal(bench.daemon.requests.length, 0);
     });
 
+    it('points to the help in which the arguments and options stand', async () => {
+      for (const [line, hint] of [
+        ['conflicts resolve', 'see stigmesh conflicts resolve --help'],
+        ['keys create', 'see stigmesh keys create --help'],
+        ['keys create me --permisions read', 'did you mean --permissions? See stigmesh keys create --help'],
+        ['invite --scopes local', 'see stigmesh invite create --help'],
+        ['invite list --all', 'did you mean --full? See stigmesh invite list --help'],
+        ['config shw', 'did you mean show? See stigmesh config --help'],
+        ['peers zzzzzz', 'see stigmesh peers --help'],
+        ['--homee', 'did you mean --home? See stigmesh --help'],
+        ['fact', 'see stigmesh --help'],
+      ] as const) {
+        const { code, stderr } = await bench.run(line.split(' '), { env: { STIGMESH_URL: bench.daemon.url } });
+        assert.equal(code, 2, line);
+        assert.ok(stderr.endsWith(`hint: ${hint}\n`), `${line}: ${stderr}`);
+      }
+      const { stderr } = await bench.run(['lint', 'everything']);
+      assert.match(stderr, /^error: 'everything' is invalid for argument 'scope'\. Allowed choices are /);
+    });
+
     it('writes errors as JSON when asked for JSON', async () => {
       const { code, stdout, stderr } = await bench.run(['statsu', '--json']);
       assert.deepEqual([code, stdout], [2, '']);
@@ -116,7 +136,7 @@ describe('cli: command lines', () => {
     assert.equal((await bench.run(['config', 'check'])).code, 0);
     writeFileSync(join(bench.home.directory, 'config.toml'), 'version = 1\n[api]\nprot = 1234\n');
     const { code, stderr } = await bench.run(['config', 'check']);
-    assert.equal(code, 1);
+    assert.equal(code, 2);
     assert.match(stderr, /hint: did you mean api\.port/);
   });
 
