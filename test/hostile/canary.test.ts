@@ -28,7 +28,7 @@ const CANARIES = [
 const NEVER_IN_ERRORS = [KEY, WRONG_KEY, VALUE];
 
 describe('hostile: what is logged', function () {
-  this.timeout(30_000);
+  this.timeout(180_000);
 
   for (const level of ['info', 'trace']) {
     it(`no key and no fact, at level ${level}, whatever goes wrong; nor in metrics and errors`, async () => {
@@ -168,7 +168,7 @@ describe('hostile: what is logged', function () {
       `GET /${KEY} HTTP/1.1\r\nHost: 127.0.0.1\r\n${VALUE}\r\n\r\n`,
       `POST /v1/facts HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${KEY}\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n${text}`,
     ]) {
-      errors.push((await rawExchange(daemon, bytes, { ms: 300, halfClose: true })).text);
+      errors.push((await rawExchange(daemon, bytes, { halfClose: true })).text);
     }
     assert.ok((await say({ path: `/v1/facts?entity=${ENTITY}&include=history` })).includes(VALUE));
     await say({ path: '/v1/lint', body: { scope: 'local' } });

@@ -40,7 +40,8 @@ const withBody = (route: Sent): Sent =>
 /** Calls of one JSON-RPC batch. */
 const RPC_BATCH = 50;
 
-describe('hostile: web pages', () => {
+describe('hostile: web pages', function () {
+  this.timeout(120_000);
   let daemon: RunningDaemon;
   before(async () => {
     daemon = await startDaemon();
@@ -156,7 +157,8 @@ describe('hostile: web pages', () => {
   it('nothing of it was an error of the daemon', () => assert.deepEqual(complaints(daemon), []));
 });
 
-describe('hostile: keys', () => {
+describe('hostile: keys', function () {
+  this.timeout(120_000);
   let daemon: RunningDaemon;
   const make = async (input: Readonly<Record<string, unknown>>): Promise<{ id: string; key: string }> => {
     const { status, json } = await send(daemon, {
@@ -309,10 +311,8 @@ describe('hostile: keys', () => {
   });
 
   it('fault 48: nobody revokes the key of another, a revoked key is none, and an expired one neither', async () => {
-    const expiring = await make({ expires_at: new Date(Date.now() + 1500).toISOString() });
     const mine = await make({ entity_uri: 'user:one', permissions: ['read'] });
     const theirs = await make({ entity_uri: 'user:two', permissions: ['read'] });
-    assert.equal((await send(daemon, { path: '/v1/me', key: expiring.key })).status, 200);
     await refused(daemon, 'permission_denied', { method: 'DELETE', path: `/v1/auth/keys/${theirs.id}`, key: mine.key });
     assert.equal(
       (await send(daemon, { method: 'DELETE', path: `/v1/auth/keys/${mine.id}`, key: mine.key })).status,
@@ -320,8 +320,14 @@ describe('hostile: keys', () => {
     );
     await refused(daemon, 'api_key_invalid', { path: '/v1/me', key: mine.key });
     await refused(daemon, 'key_not_found', { method: 'DELETE', path: `/v1/auth/keys/${mine.id}` });
-    await until(async () => (await send(daemon, { path: '/v1/me', key: expiring.key })).status === 401, 'expiry');
-    await refused(daemon, 'api_key_invalid', { path: '/v1/facts', body: aFact(), key: expiring.key });
+    // As long a life as it takes to be seen alive.
+    for (let life = 1000; ; life *= 2) {
+      const { key } = await make({ expires_at: new Date(Date.now() + life).toISOString() });
+      if ((await send(daemon, { path: '/v1/me', key })).status !== 200 && life < 16_000) continue;
+      await until(async () => (await send(daemon, { path: '/v1/me', key })).status === 401, 'expiry');
+      await refused(daemon, 'api_key_invalid', { path: '/v1/facts', body: aFact(), key });
+      break;
+    }
   });
 
   it('fault 48: guesses are throttled after twenty, valid keys pass all the while', async () => {
@@ -339,7 +345,8 @@ describe('hostile: keys', () => {
     ];
     let refusals = 0;
     let throttled = 0;
-    for (let i = 0; i < 2 * AUTH_FAILURES_PER_MINUTE; i++) {
+    const start = performance.now();
+    for (let i = 0; throttled < AUTH_FAILURES_PER_MINUTE; i++) {
       const headers = { authorization: spellings[i] ?? `Bearer guess-${i}` };
       const answered = await send(daemon, { path: '/v1/facts', body: aFact(), headers });
       if (answered.status === 401) refusals += 1;
@@ -351,8 +358,8 @@ describe('hostile: keys', () => {
       if (i % 5 === 0) assert.equal((await send(daemon, { path: '/v1/me' })).status, 200);
     }
     // The allowance is refilled while this runs, one every three seconds.
-    assert.ok(refusals <= AUTH_FAILURES_PER_MINUTE + 5, `${refusals} guesses were looked at`);
-    assert.ok(throttled >= AUTH_FAILURES_PER_MINUTE - 5, `${throttled} were throttled`);
+    const refilled = ((performance.now() - start) * AUTH_FAILURES_PER_MINUTE) / 60_000;
+    assert.ok(refusals <= AUTH_FAILURES_PER_MINUTE + refilled + 1, `${refusals} guesses were looked at`);
     assert.deepEqual(complaints(daemon), []);
   });
 });

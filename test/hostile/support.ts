@@ -4,6 +4,7 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { connect, type Socket } from 'node:net';
 import { ERRORS } from '../../src/api/errors.ts';
 import type { RunningDaemon } from '../support/daemon.ts';
+import { PATIENCE_MS } from '../support/until.ts';
 
 /** What a test sends: everything as it is, also what no HTTP client would. */
 export interface Sent {
@@ -108,11 +109,11 @@ export const aFact = (changes: Readonly<Record<string, unknown>> = {}) => ({
   ...changes,
 });
 
-/** Writes bytes to a connection of its own; resolves with what came back once it ends, or after `ms` of silence. */
+/** Writes bytes to a connection of its own; resolves with what came back once the daemon has ended it. */
 export function rawExchange(
   daemon: RunningDaemon,
   bytes: string | Buffer,
-  { ms = 2000, halfClose = false }: { ms?: number; halfClose?: boolean } = {},
+  { halfClose = false }: { halfClose?: boolean } = {},
 ): Promise<{ text: string; closed: boolean }> {
   return new Promise((resolve) => {
     const socket = openSocket(daemon);
@@ -121,7 +122,8 @@ export function rawExchange(
       socket.destroy();
       resolve({ text, closed });
     };
-    socket.setTimeout(ms, () => done(false));
+    // One that stays open is none that the daemon ended.
+    socket.setTimeout(PATIENCE_MS, () => done(false));
     socket.on('data', (chunk) => {
       text += chunk.toString('latin1');
     });
