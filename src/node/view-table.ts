@@ -385,7 +385,8 @@ export class ViewTable {
       state.conflicts.set(id, conflict);
     }
     if (!changed) return;
-    ops.push({ type: 'put', key: keys.knownKeyKey(state.k), value: toJson([...next.keys()]) });
+    // Sorted: their order of preference may change without any of them, and then this row would tell how it came to be.
+    ops.push({ type: 'put', key: keys.knownKeyKey(state.k), value: toJson([...next.keys()].sort()) });
   }
 }
 

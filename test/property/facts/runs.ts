@@ -5,9 +5,13 @@ export function check<T>(property: fc.IProperty<T>, numRuns: number): void {
   fc.assert(property, { numRuns, verbose: fc.VerbosityLevel.Verbose });
 }
 
-/** The same for a property that takes time. */
-export function checkAsync<T>(property: fc.IAsyncProperty<T>, numRuns: number): Promise<void> {
-  return fc.assert(property, { numRuns, verbose: fc.VerbosityLevel.Verbose });
+/** The same for a property that takes time. @param examples tried first, in every run: what once failed */
+export function checkAsync<T>(
+  property: fc.IAsyncProperty<T>,
+  numRuns: number,
+  examples: readonly T[] = [],
+): Promise<void> {
+  return fc.assert(property, { numRuns, examples: [...examples], verbose: fc.VerbosityLevel.Verbose });
 }
 
 /** Text of whole code points, surrogates excluded, rich in what normalisation touches. */
