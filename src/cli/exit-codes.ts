@@ -34,6 +34,7 @@ export type CliErrorCode =
   | 'file_exists'
   | 'file_unusable'
   | 'nothing_found'
+  | 'output_lost'
   | 'log_damaged'
   | 'lint_failed'
   | 'not_confirmed'

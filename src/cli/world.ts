@@ -1,7 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Writable } from 'node:stream';
 import { type Surroundings, systemSurroundings } from '../config/environment.ts';
+import { CliError, reportOf } from './errors.ts';
+import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { safeJson } from './text.ts';
 
 /** A stream of the process, or a stand-in. */
 export type OutputStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
@@ -28,8 +31,8 @@ export interface World {
   kill(pid: number, signal: NodeJS.Signals): void;
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /**
-   * From now on the process goes on when nobody takes its output any more. Until then it ends:
-   * `stigmesh query | head` closes our output early, and that is the reader's good right.
+   * From now on the process goes on when nobody takes its output any more, also when that is a file on a full disk. Until
+   * then it ends: `stigmesh query | head` closes our output early, and that is the reader's good right.
    */
   surviveLostOutput(): void;
   /** Calls back with an error that nobody caught; the process does not end by itself then. Returns the way to end that. */
@@ -47,10 +50,11 @@ export function packageVersion(): string {
 export function systemWorld(): World {
   const { stdout, stderr } = process;
   let survives = false;
-  // A pipe without a reader, or a terminal that was closed.
   const lost = (error: NodeJS.ErrnoException): void => {
-    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
-    if (!survives) process.exit();
+    if (survives) return;
+    // A pipe without a reader, or a terminal that was closed.
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') sayLost(error);
+    process.exit();
   };
   return {
     surroundings: systemSurroundings(),
@@ -85,6 +89,23 @@ export function systemWorld(): World {
     },
     exit: (code) => process.exit(code),
   };
+}
+
+/** Half an answer is no answer: exit code 1, and why. Written at once, because the process ends now. */
+function sayLost(error: NodeJS.ErrnoException): void {
+  process.exitCode = EXIT.failed;
+  const report = reportOf(
+    new CliError('output_lost', 'the output cannot be written', 'write it elsewhere', { cause: error }),
+  );
+  const { code, message, hint, causes } = report;
+  const line = process.argv.includes('--json')
+    ? safeJson({ error: { code, message, hint, exit_code: exitCodeOf(report), causes } })
+    : `error: ${message}\ncause: ${causes.join('; ')}\nhint: ${hint}`;
+  try {
+    writeSync(2, `${line}\n`);
+  } catch {
+    // stderr lies on the same disk: the exit code has to do.
+  }
 }
 
 /** A process may run under a uid that has no name, as containers like to do. */

@@ -310,6 +310,29 @@ describe('e2e: starting and ending', () => {
     }
   });
 
+  it('goes on when its log lies on a full disk; an answer that cannot be written is an error', async function () {
+    if (!existsSync('/dev/full')) this.skip();
+    const full = (args: string) =>
+      start(home, [], ['bash', '-c', `exec "${process.execPath}" "${BIN}" ${args} > /dev/full`]);
+    for (const [args, said] of [
+      ['version', /^error: the output cannot be written\ncause: ENOSPC: .*\nhint: .*\n$/],
+      ['version --json', /^\{"error":\{"code":"output_lost",.*"exit_code":1,.*\}\}\n$/],
+    ] as const) {
+      const child = full(args);
+      let stderr = '';
+      child.stderr?.on('data', (chunk: Buffer) => {
+        stderr += chunk.toString('utf8');
+      });
+      assert.deepEqual(await once(child, 'close'), [1, null]);
+      assert.match(stderr, said);
+    }
+    const daemon = full('start --port 0');
+    const ended = once(daemon, 'exit');
+    await until(async () => (await stigmesh(home, ['status', '-q'])).stdout === 'ok\n', 'it to serve');
+    assert.equal((await stigmesh(home, ['stop'])).code, 0);
+    assert.deepEqual(await ended, [0, null]);
+  });
+
   it('goes on when its log has no reader any more, and ends in order when its terminal is closed', async function () {
     const { error } = spawnSync('script', ['--version']);
     // util-linux has the only `script` that runs a command this way.
