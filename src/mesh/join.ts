@@ -11,7 +11,7 @@ import type { Principal } from '../policy/principal.ts';
 import type { PeerTerms } from '../policy/sharing.ts';
 import { dialable, peerIdOf, type ResolveName, tellable } from './addresses.ts';
 import type { Challenge, Introduced } from './declare.ts';
-import { MeshError } from './errors.ts';
+import { isMeshError, MeshError } from './errors.ts';
 import type { OwnManifest } from './own-manifest.ts';
 import type { Peering } from './peering.ts';
 import { leadsFrom, type Registrar, type Telling } from './registrar.ts';
@@ -35,6 +35,17 @@ export interface JoinInit {
   readonly org: string;
   /** Multiaddrs we can be reached at. */
   readonly addrs: () => readonly string[];
+}
+
+/** What redeeming an invite needs beyond the invite. */
+interface Redemption {
+  readonly terms: PeerTerms;
+  /** Where the inviter was found. */
+  readonly remoteAddr: string;
+  /** Addresses to keep of it. */
+  readonly addrs: readonly string[];
+  /** Called before anything is said about us. */
+  readonly speaks: () => void;
 }
 
 /** Pairing by one string: made here for somebody else, or pasted here. */
@@ -107,11 +118,42 @@ export class Joining {
     const addrs = await this.#reachable(invite, request.allowPrivate);
     const release = peering.hold(peerId);
     try {
-      const { remoteAddr } = await this.#connect(peerId, addrs, signal);
-      // Names may lead elsewhere tomorrow: only where the operator confirmed wherever they lead, they are kept as such.
-      return await this.#redeem(who, invite, { terms, remoteAddr, addrs: request.allowPrivate ? invite.addrs : addrs });
+      return await this.#overConnection(peerId, addrs, signal, ({ remoteAddr }, speaks) => {
+        // Names may lead elsewhere tomorrow: only where the operator confirmed wherever they lead, they are kept as such.
+        const kept = request.allowPrivate ? invite.addrs : addrs;
+        return this.#redeem(who, invite, { terms, remoteAddr, addrs: kept, speaks });
+      });
     } finally {
       release();
+    }
+  }
+
+  /**
+   * Runs something over the connection to a peer. One that was there before may be at its end without our knowing: whoever
+   * is not a peer yet is cut off after a while. Then, unless something of ours was said over it, it takes a fresh one.
+   */
+  async #overConnection<T>(
+    peerId: string,
+    addrs: readonly string[],
+    signal: AbortSignal | undefined,
+    run: (connection: Connection, speaks: () => void) => Promise<T>,
+  ): Promise<T> {
+    const { transport } = this.#components;
+    let mayRepeat = transport.connections().some((connection) => connection.peerId === peerId);
+    try {
+      for (;;) {
+        try {
+          return await run(await transport.dial(peerId, addrs, signal), () => {
+            mayRepeat = false;
+          });
+        } catch (error) {
+          if (!mayRepeat || !(isMeshError(error, 'stream_closed') || isMeshError(error, 'not_connected'))) throw error;
+          mayRepeat = false;
+          await transport.disconnect(peerId);
+        }
+      }
+    } catch (error) {
+      throw unreachable(error);
     }
   }
 
@@ -149,24 +191,13 @@ export class Joining {
     throw new NodeError('private_address', `the invite leads to this machine or its private network: ${shown}`, hint);
   }
 
-  async #connect(peerId: string, addrs: readonly string[], signal: AbortSignal | undefined): Promise<Connection> {
-    try {
-      return await this.#components.transport.dial(peerId, addrs, signal);
-    } catch (error) {
-      throw unreachable(error);
-    }
-  }
-
-  async #redeem(
-    who: Principal,
-    invite: Invite,
-    { terms, remoteAddr, addrs }: { terms: PeerTerms; remoteAddr: string; addrs: readonly string[] },
-  ): Promise<PeerRecord> {
+  async #redeem(who: Principal, invite: Invite, { terms, remoteAddr, addrs, speaks }: Redemption): Promise<PeerRecord> {
     const { peering, registrar, manifests, peers } = this.#components;
     const { peerId } = invite;
     const isSibling = invite.org === this.#init.org;
     let joined: PeerRecord | undefined;
     const tell = async ({ manifest }: Challenge): Promise<Telling> => {
+      speaks();
       this.#assertInviter(invite, manifest);
       if (isSibling) await this.#takeOver(who, manifest);
       const proof = { id: invite.id, secretHash: hashSecret(invite.secret) };
@@ -181,9 +212,7 @@ export class Joining {
       if (joined.addrs.length === 0) joined = await peers.update(who, peerId, { addrs });
       return joined;
     };
-    const answer = await peering.exchange(peerId, { tell, accept }).catch((error: unknown) => {
-      throw unreachable(error);
-    });
+    const answer = await peering.exchange(peerId, { tell, accept });
     if (answer.status === 'refused') throw refusal(answer.code);
     if (joined === undefined) throw refusal(answer.status);
     return joined;
@@ -228,7 +257,9 @@ function unreachable(error: unknown): unknown {
   if (code === 'wrong_peer' || code === 'malformed_frame' || code === 'protocol_violation') {
     return new NodeError('peer_refused', message, 'somebody else answers at that address: ask for a new invite');
   }
-  return new NodeError('peer_unreachable', message, hint);
+  // Whoever removed us lets nobody in who proves to be us, and does not say so to anybody.
+  const removed = code === 'stream_closed' ? '; if it removed this daemon, its operator has to approve it again' : '';
+  return new NodeError('peer_unreachable', message, `${hint}${removed}`);
 }
 
 /** What they refused us for, in our operator's words. */

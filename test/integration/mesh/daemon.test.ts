@@ -50,7 +50,10 @@ describe('mesh: a daemon with it', () => {
         start({ 'mesh.listen': `/ip4/127.0.0.1/tcp/${port}` }),
         (error: { code: string; message: string; hint: string; cause?: unknown }) => {
           assert.equal(error.code, 'listen_failed');
-          assert.match(error.message, /^cannot listen on \/ip4\/127\.0\.0\.1\/tcp\/\d+: another program uses this port$/);
+          assert.match(
+            error.message,
+            /^cannot listen on \/ip4\/127\.0\.0\.1\/tcp\/\d+: another program uses this port$/,
+          );
           assert.equal(error.cause, undefined);
           assert.match(error.hint, /mesh\.listen/);
           return true;
