@@ -126,6 +126,8 @@ async function locked(world, work) {
   await withInstallLock(path.join(world.root, '.runtime', 'install.lock'), waiting, async () => {
     let stopped;
     const note = (signal) => {
+      // npm takes its time, and says nothing: whoever pressed Ctrl-C would think that nobody heard it.
+      if (stopped === undefined) world.say('stopping as soon as npm has ended …');
       stopped = signal;
     };
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];

@@ -226,6 +226,7 @@ describe('launcher: what is installed', () => {
       await launched.printed('installing dependencies', 'stderr');
       launched.process.kill('SIGTERM');
       assert.equal((await launched.ended).signal, 'SIGTERM');
+      assert.match(launched.stderr(), /^stigmesh: stopping as soon as npm has ended …$/m);
       assert.equal(fixture.has('.runtime/install.lock'), false);
       assert.equal(fixture.has('node_modules/.stigmesh-installed'), false);
     });
