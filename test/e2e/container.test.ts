@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { ContainerEngine } from '../support/container-engine.ts';
 import { cleanEnvironment, ROOT } from '../support/daemon.ts';
 
 const { RUNTIME_VERSION } = createRequire(import.meta.url)(join(ROOT, 'scripts/bin/runtime.js')) as {
@@ -35,7 +36,8 @@ const dockerfile = instructions(readFileSync(join(ROOT, 'docker/Dockerfile'), 'u
 const of = (name: string, stage?: number) =>
   dockerfile.filter((one) => one.name === name && (stage === undefined || one.stage === stage)).map(({ args }) => args);
 
-const hasEngine = spawnSync('docker', ['info'], { stdio: 'ignore' }).status === 0;
+/** Fetching the base image and building on it. */
+const ENGINE_MS = 900_000;
 
 describe('e2e: the container', function () {
   this.timeout(300_000);
@@ -46,8 +48,20 @@ describe('e2e: the container', function () {
     assert.match(of('HEALTHCHECK')[0]!, /\/readyz/);
     assert.deepEqual(of('ADD'), []);
     const compose = readFileSync(join(ROOT, 'docker/compose.yaml'), 'utf8');
-    for (const line of ['read_only: true', '- ALL', '- no-new-privileges:true', '- 127.0.0.1:8765:8765']) {
+    for (const line of [
+      'init: true',
+      'read_only: true',
+      '- ALL',
+      '- no-new-privileges:true',
+      '- 127.0.0.1:8765:8765',
+    ]) {
       assert.ok(compose.includes(line), line);
+    }
+    const services = [...compose.matchAll(/^ {2}(\w+):\n {4}<<: \*daemon\n([\s\S]*?) {4}ports:/gm)];
+    assert.equal(services.length, 3);
+    for (const [, service, env] of services) {
+      // Other addresses at the next start would part peers for good.
+      assert.ok(env!.includes(`STIGMESH_MESH_ANNOUNCE: /dns4/${service}/tcp/4701`), service);
     }
     assert.doesNotMatch(compose, /privileged: true|network_mode: host|\/var\/run\/docker.sock/);
   });
@@ -134,26 +148,57 @@ describe('e2e: the container', function () {
     });
   });
 
-  (hasEngine ? it : it.skip)('is built and runs with a read-only root (not run without a container engine)', () => {
+  describe('built and run by an engine (pending without Docker or Podman, or where it cannot have the base image)', () => {
     const tag = `stigmesh-test-${process.pid}`;
-    const docker = (...args: string[]) => execFileSync('docker', args, { cwd: ROOT, encoding: 'utf8' }).trim();
-    docker('build', '--file', 'docker/Dockerfile', '--tag', tag, '.');
-    const rights = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
-    const id = docker('run', '--detach', ...rights, tag);
-    try {
-      let state = '';
-      for (let look = 0; look < 120 && state !== 'healthy'; look++) {
-        state = docker('inspect', '--format', '{{.State.Health.Status}}', id);
-        spawnSync('sleep', ['0.5']);
+    const volume = `${tag}-home`;
+    const strict = ['--read-only', '--tmpfs', '/tmp', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
+    let engine: ContainerEngine;
+
+    before(function () {
+      this.timeout(ENGINE_MS);
+      const found = ContainerEngine.find();
+      if (!found?.has(of('FROM', 1)[0]!)) return this.skip();
+      engine = found;
+      engine.build('docker/Dockerfile', tag, ROOT);
+    });
+
+    after(() => {
+      engine?.run('volume', 'rm', '--force', volume);
+      engine?.run('rmi', '--force', tag);
+    });
+
+    /** Runs a daemon on the volume until `use` is through with it. */
+    function withDaemon(use: (id: string) => void): void {
+      const org = ['--env', 'STIGMESH_ORG_AUTHORITY=acme.example'];
+      const id = engine.do('run', '--detach', ...strict, '--volume', `${volume}:/home/stigmesh`, ...org, tag);
+      try {
+        assert.ok(engine.becomesHealthy(id), engine.run('logs', id).stderr);
+        use(id);
+      } finally {
+        engine.run('rm', '--force', id);
       }
-      assert.equal(state, 'healthy', docker('logs', id));
-      assert.equal(docker('exec', id, 'id', '-u'), '10001');
-      assert.match(docker('exec', id, 'stigmesh', 'status', '--quiet'), /^ok$/);
-      docker('stop', '--time', '20', id);
-      assert.equal(docker('inspect', '--format', '{{.State.ExitCode}}', id), '0');
-    } finally {
-      docker('rm', '--force', '--volumes', id);
-      docker('rmi', '--force', tag);
     }
+
+    it('is healthy as nobody with a read-only root, stops in order, and a container made anew has its data', () => {
+      const fact = ['stigmem://acme.example/user/alice', 'memory:role'];
+      withDaemon((id) => {
+        assert.equal(engine.do('exec', id, 'id', '-u'), '10001');
+        assert.equal(engine.do('exec', id, 'stigmesh', 'status', '--quiet'), 'ok');
+        assert.match(engine.run('exec', id, 'touch', '/opt/stigmesh/x').stderr, /Read-only file system/);
+        engine.do('exec', id, 'stigmesh', 'assert', ...fact, 'CEO', '--quiet');
+        engine.do('stop', '--time', '20', id);
+        assert.equal(engine.do('inspect', '--format', '{{.State.ExitCode}}', id), '0');
+        assert.match(engine.do('logs', id), /"event":"stopped"/);
+      });
+      withDaemon((id) => {
+        assert.equal(engine.do('exec', id, 'stigmesh', 'query', ...fact, '--quiet'), 'CEO');
+      });
+    });
+
+    it('says what is wrong with a home that is not its own', () => {
+      const { status, stderr } = engine.run('run', '--rm', ...strict, '--tmpfs', '/home/stigmesh:mode=755', tag);
+      assert.equal(status, 1);
+      assert.match(stderr, /(EACCES|permission denied)[\s\S]*\/home\/stigmesh[\s\S]*hint: .*permissions/);
+    });
   });
 });
