@@ -50,6 +50,20 @@ describe(`mesh: pairing (seed ${SEED})`, () => {
     );
   });
 
+  it('by a second invite, over a connection that is being cut off on account of the first', async () => {
+    const cargo = await town.daemon({ name: 'cargo' });
+    const spent = await town.invite(acme);
+    await town.join(cargo, spent);
+    await assert.rejects(town.join(bolt, spent), { code: 'invite_spent' });
+    const invite = await town.invite(acme);
+    const isConnected = (at: ControlDaemon, to: ControlDaemon): boolean =>
+      at.life.transport.connections().some(({ peerId }) => peerId === to.peerId);
+    await town.until(() => !isConnected(acme, bolt), 2 * STRANGER_GRACE_MS, 'acme has cut it off');
+    assert.ok(isConnected(bolt, acme), 'and bolt has not heard of that yet');
+    assert.equal((await town.join(bolt, invite)).peer.state, 'active');
+    await town.until(bothActive, 1000);
+  });
+
   it('without an invite: declared by one side, approved by the other', async () => {
     const registered = await register(acme, bolt, { gives: ['public'], takes: [] });
     assert.equal(registered.state, 'pending');
