@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { joined } from '../api/schema/federation.ts';
+import type { wellKnown } from '../api/schema/records.ts';
 import { isPrivateAddr } from '../identity/addr-class.ts';
 import { fingerprint } from '../identity/fingerprint.ts';
 import { decodeInvite, type Invite } from '../identity/invite.ts';
@@ -25,6 +26,12 @@ export async function join(session: Session, argument: string | undefined, optio
   try {
     const text = await inviteText(session, questions, argument, options.file);
     const invite = decodeInvite(text, world.now());
+    const client = await session.client();
+    // Before anybody is asked to trust: is there a daemon that could join, and is it another one?
+    const self = await client.get<z.output<typeof wellKnown>>('/.well-known/stigmem');
+    if (self.peer_id === invite.peerId) {
+      throw usage('this invite was made here', 'paste it where the other organisation runs its daemon');
+    }
     const gives = options.gives ?? ['public'];
     const takes = options.takes ?? invite.gives;
     const isNear = invite.addrs.length > 0 && invite.addrs.every(isPrivateAddr);
@@ -38,7 +45,6 @@ export async function join(session: Session, argument: string | undefined, optio
     });
     // Whoever was shown where the addresses lead and said yes has allowed them.
     const allowPrivate = options.allowPrivate ?? (asks && isNear);
-    const client = await session.client();
     const body = { ...termsBody({ ...options, gives, takes }, world.now()), invite: text, allow_private: allowPrivate };
     const answer = await client.post<z.output<typeof joined>>('/v1/federation/join', body, { bulk: true });
     await out.answer({ json: answer, quiet: answer.peer.peer_id, human: () => [outcome(session, answer)] });

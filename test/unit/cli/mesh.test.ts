@@ -141,6 +141,19 @@ describe('cli: join', () => {
     assert.equal(bench.mesh.records.size, 0);
   });
 
+  it('asks nobody to trust where there is nothing to join: the own invite, no daemon', async () => {
+    const own = (await bench.run(['invite', '-q'])).stdout.trim();
+    const { code, stderr } = await bench.run(['join', own], typed('y\n'));
+    assert.deepEqual([code, stderr.split('\n')[0]], [2, 'error: this invite was made here']);
+    const invite = await inviteOf(inviter);
+    const nowhere = await bench.run(['join', invite, '--url', 'http://127.0.0.1:9'], {
+      ...typed('y\n'),
+      env: { STIGMESH_API_KEY: 'smk_x' },
+    });
+    assert.doesNotMatch(nowhere.stderr, /Trust/);
+    assert.notEqual(nowhere.code, 0);
+  });
+
   it('names what is wrong with an invite without dialling anybody', async () => {
     let dialled = 0;
     bench.mesh.dial = async () => void dialled++;
