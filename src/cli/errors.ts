@@ -66,8 +66,28 @@ const SYSTEM_HINTS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this machine has no such address: check api.host',
 };
 
-/** What is known about any thrown value: ours carry code and hint, the system's an errno, the rest is a bug. */
-export function reportOf(error: unknown): ErrorReport {
+/**
+ * What is known about any thrown value: ours carry code and hint, the system's an errno, the rest is a bug.
+ *
+ * @param uid who we are, for the hint where access was denied: a service or a container runs as somebody else than
+ *   whoever made the files
+ */
+export function reportOf(error: unknown, uid?: number): ErrorReport {
+  const report = anonymousReportOf(error);
+  if (uid === undefined || !wasDenied(error)) return report;
+  return { ...report, hint: `${report.hint}; this process runs as uid ${uid}` };
+}
+
+/** Whether the system denied access, here or in a cause. */
+function wasDenied(error: unknown): boolean {
+  for (let cause = error, depth = 0; cause instanceof Error && depth <= MAX_CAUSES; cause = cause.cause, depth++) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM') return true;
+  }
+  return false;
+}
+
+function anonymousReportOf(error: unknown): ErrorReport {
   if (!(error instanceof Error)) return { ...bug, message: String(error), causes: [] };
   const { code, hint, status } = error as { code?: unknown; hint?: unknown; status?: unknown };
   if (typeof code === 'string' && typeof hint === 'string') {

@@ -115,7 +115,7 @@ function fail(world: World, argv: readonly string[], thrown: unknown, program: C
     if (thrown.code === 'commander.help') return EXIT.usage;
     error = usageError(thrown, helpCommand(program, argv, thrown.code === 'commander.unknownCommand'));
   }
-  const report = reportOf(error);
+  const report = reportOf(error, world.uid);
   // The options may be what could not be read, so they are looked for by hand.
   const options = { json: argv.includes('--json'), color: !argv.includes('--no-color') };
   new Session(world, options).out.error(report);

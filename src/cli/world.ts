@@ -14,6 +14,8 @@ export interface World {
   readonly surroundings: Surroundings;
   /** Name of the operating system's user; undefined where it has none. */
   readonly username: string | undefined;
+  /** The user's number; undefined where the system numbers nobody (Windows). */
+  readonly uid: number | undefined;
   readonly version: string;
   readonly pid: number;
   readonly platform: NodeJS.Platform;
@@ -59,6 +61,7 @@ export function systemWorld(): World {
   return {
     surroundings: systemSurroundings(),
     username: userName(),
+    uid: process.getuid?.(),
     version: packageVersion(),
     pid: process.pid,
     platform: process.platform,

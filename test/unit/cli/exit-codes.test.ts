@@ -119,6 +119,17 @@ describe('cli: reports of errors', () => {
     assert.equal(reportOf(error).stack, undefined);
   });
 
+  it('say who was denied access, also where one of our errors has that for its cause', () => {
+    const denied = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
+    const ours = new CliError('usage', 'what', 'do', { cause: new Error('between', { cause: denied }) });
+    for (const error of [denied, ours]) {
+      assert.match(reportOf(error, 10001).hint, /; this process runs as uid 10001$/);
+      assert.doesNotMatch(reportOf(error).hint, /uid/);
+    }
+    const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+    assert.doesNotMatch(reportOf(full, 10001).hint, /uid/);
+  });
+
   it('say so when nobody expected it', () => {
     const report = reportOf(new RangeError('oops'));
     assert.equal(report.code, 'unexpected');

@@ -66,6 +66,7 @@ export class Home {
         cwd: this.directory,
       },
       username: 'somebody',
+      uid: 10001,
       version: '9.9.9',
       pid: process.pid,
       platform: process.platform,
