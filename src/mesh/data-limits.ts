@@ -132,7 +132,7 @@ export const SYNC_BACKOFF_MAX_MS = 10 * 60_000;
 export const SYNC_REFUSED_MS = 30_000;
 /** Pause before a session that reached a limit is continued, ms: others get their turn. */
 export const SYNC_CONTINUE_MS = 200;
-/** Time in which a session of the peer that crossed with ours arrives, ms. */
+/** Time in which a session of the peer that crossed with ours arrives, or its last one has ended there as well, ms. */
 export const CROSSED_OPEN_MS = 2_000;
 /** Sessions on demand that found sets changing under them before the demand counts as met. */
 export const MAX_CHANGED_SESSIONS = 4;

@@ -166,7 +166,7 @@ export class Reconciler {
     let received = before?.counters.accepted ?? 0;
     const gain = (): SyncGain => ({ received, ms: this.#elapsed() - from });
     let session: Session | undefined;
-    for (let changes = 0; ; ) {
+    for (let changes = 0, waited = 0; ; ) {
       const peer = this.#peers.get(peerId);
       if (!peer) throw syncFailed('the peer is not connected and active', "see 'stigmesh peers'");
       if (!this.#components.sets.isReady) {
@@ -185,9 +185,13 @@ export class Reconciler {
         session = undefined;
         continue;
       }
-      // Both opened at once: the other session is as good, and may be over already.
-      session = await this.#following(session, isCrossed(session, result) ? CROSSED_OPEN_MS : 0, signal);
-      if (session) continue;
+      // Both opened at once: the other session is as good, and may be over already. Or the peer had not ended the last one.
+      const waitMs = isCrossed(session, result)
+        ? Math.min(Math.max(SYNC_CONTINUE_MS, 3 * waited), CROSSED_OPEN_MS - waited)
+        : 0;
+      session = await this.#following(session, waitMs, signal);
+      waited += waitMs;
+      if (session || (waitMs > 0 && !signal?.aborted)) continue;
       throw syncFailed(
         `reconciliation ended with ${result?.reason ?? 'a failure'}`,
         result?.hint ?? "the log says why; 'stigmesh peers' shows when it is tried again",

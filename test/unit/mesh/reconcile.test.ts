@@ -5,6 +5,7 @@ import {
   MAX_OWN_SESSIONS,
   SYNC_BACKOFF_MAX_MS,
   SYNC_BACKOFF_MS,
+  SYNC_CONTINUE_MS,
 } from '../../../src/mesh/data-limits.ts';
 import { MeshError } from '../../../src/mesh/errors.ts';
 import { RecentDigests } from '../../../src/mesh/recent-digests.ts';
@@ -186,6 +187,36 @@ describe('mesh: when to reconcile with whom', () => {
     await asked;
     assert.equal(opened.length, 1);
     assert.equal(world.pending, 0, 'nothing waits any longer');
+    await reconciler.stop();
+  });
+
+  it('asked for by somebody, begins again where the peer refused it because it had not ended the last one', async () => {
+    const { reconciler, world, opened } = makeReconciler();
+    reconciler.add('z');
+    const first = reconciler.sync('z');
+    await settle();
+    await answer(opened[0]!, 'responder');
+    await first;
+    // Here it is over, there not yet.
+    const second = reconciler.sync('z');
+    await settle();
+    opened[1]!.far.close();
+    await settle();
+    await world.advance(SYNC_CONTINUE_MS);
+    assert.equal(opened.length, 3);
+    await answer(opened[2]!, 'responder');
+    await second;
+    assert.equal(world.pending, 0);
+    // Who refuses every one is not asked for ever.
+    const failing = assert.rejects(reconciler.sync('z'), { code: 'sync_failed' });
+    for (let step = 0; step <= 10; step++) {
+      await settle();
+      opened.at(-1)!.far.close();
+      await settle();
+      await world.advance(CROSSED_OPEN_MS / 10);
+    }
+    await failing;
+    assert.ok(opened.length <= 7, `${opened.length - 3} sessions`);
     await reconciler.stop();
   });
 
