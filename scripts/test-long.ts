@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
@@ -12,6 +13,7 @@ const LONG = {
   STIGMESH_KILL_ROUNDS: '300',
   STIGMESH_DAMAGE_POSITIONS: '3000',
   STIGMESH_FUZZ_REQUESTS: '100000',
+  STIGMESH_FUZZ_SEED: String(randomInt(2 ** 31)),
   STIGMESH_HOSTILE_SCALE: '10',
   STIGMESH_SIM_SEEDS: '1000',
   STIGMESH_SIM_LARGE: '5',

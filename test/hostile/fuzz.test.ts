@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -21,7 +20,8 @@ const run = promisify(execFile);
 
 /** Requests; a few milliseconds each. */
 const REQUESTS = Number(process.env.STIGMESH_FUZZ_REQUESTS ?? 6000);
-const SEED = Number(process.env.STIGMESH_FUZZ_SEED ?? randomInt(2 ** 31));
+/** The same in every run: a change must not fail by what it drew. `npm run test:long` draws another one each time. */
+const SEED = Number(process.env.STIGMESH_FUZZ_SEED ?? 20261121);
 /** Requests before memory is looked at first: caches fill, the heap finds its size. */
 const WARM_UP = Math.min(1500, REQUESTS / 4);
 /** How much more the daemon may hold at the end than after the warm-up. */
@@ -205,7 +205,7 @@ function assertShape(schema: z.ZodType, json: unknown, what: string): void {
 }
 
 describe('hostile: fuzz', function () {
-  this.timeout(Math.max(120_000, REQUESTS * 50));
+  this.timeout(Math.max(600_000, REQUESTS * 50));
   const home = mkdtempSync(join(tmpdir(), 'stigmesh-fuzz-'));
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const stderr: string[] = [];
@@ -227,13 +227,19 @@ describe('hostile: fuzz', function () {
     rmSync(home, { recursive: true, force: true });
   });
 
-  /** Sends it; of an endless answer the head and what comes at once. */
-  function exchange({ method, path, headers, body, endpoint }: Request): Promise<Answered> {
+  /**
+   * Sends it; of an endless answer the head and what comes at once. A connection that was idle for too long may end just
+   * when it is used again (RFC 9112, section 9.3.1): then there is another one.
+   */
+  function exchange({ method, path, headers, body, endpoint, calls }: Request): Promise<Answered> {
     const { hostname, port } = new URL(daemon.url);
     return new Promise((resolve, reject) => {
       const framed = body === undefined ? headers : { ...headers, 'content-length': String(Buffer.byteLength(body)) };
       const request = httpRequest({ hostname, port, method, path, headers: framed, agent });
-      request.on('error', reject);
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        if (!request.reusedSocket || error.code !== 'ECONNRESET') reject(error);
+        else exchange({ method, path, headers, body, endpoint, calls }).then(resolve, reject);
+      });
       request.on('response', (response) => {
         let text = '';
         const finish = (): void => {
