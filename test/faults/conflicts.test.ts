@@ -20,8 +20,7 @@ async function exported(node: StigmeshNode): Promise<Foreign[]> {
 }
 
 describe('conflicts in numbers', () => {
-  it('fault 38: ten thousand values on one key: records are capped, counts are right, work per request is bounded', async function () {
-    this.timeout(60_000);
+  it('fault 38: ten thousand values on one key: records are capped, counts are right, work per request is bounded', async () => {
     const memory = new MemoryStore();
     const store = new FaultyStore(memory);
     const t = await openTestNode({ store });

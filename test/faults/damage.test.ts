@@ -75,7 +75,7 @@ async function fill(home: TestHome): Promise<Awaited<ReturnType<typeof everythin
 }
 
 describe('damage to the files of a store', function () {
-  this.timeout(60_000 + 250 * POSITIONS);
+  this.timeout(120_000 + 2_000 * POSITIONS);
   let home: TestHome;
   let scratch: string;
   let expected: Awaited<ReturnType<typeof everything>>;

@@ -11,7 +11,7 @@ const SEED = Number(process.env.STIGMESH_SEED ?? 20261121);
 const CLIENTS = 8;
 /** Acknowledgements after which a round is killed, at the most. */
 const MOST_ACKS = 150;
-const ROUND_MS = 20_000;
+const ROUND_MS = 90_000;
 
 interface Acked {
   readonly id: string;

@@ -16,7 +16,7 @@ const SEED = Number(process.env.STIGMESH_SEED ?? 20261121);
 /** Acknowledgements after which a round is killed, at the most: early kills hit recovery and first writes. */
 const MOST_ACKS = 120;
 /** Longest one round may take, opening included. */
-const ROUND_MS = 10_000;
+const ROUND_MS = 60_000;
 
 type Line = Ack & { readonly seq: number; readonly hlc: string };
 

@@ -40,8 +40,7 @@ const withBody = (route: Sent): Sent =>
 /** Calls of one JSON-RPC batch. */
 const RPC_BATCH = 50;
 
-describe('hostile: web pages', function () {
-  this.timeout(120_000);
+describe('hostile: web pages', () => {
   let daemon: RunningDaemon;
   before(async () => {
     daemon = await startDaemon();
@@ -157,8 +156,7 @@ describe('hostile: web pages', function () {
   it('nothing of it was an error of the daemon', () => assert.deepEqual(complaints(daemon), []));
 });
 
-describe('hostile: keys', function () {
-  this.timeout(120_000);
+describe('hostile: keys', () => {
   let daemon: RunningDaemon;
   const make = async (input: Readonly<Record<string, unknown>>): Promise<{ id: string; key: string }> => {
     const { status, json } = await send(daemon, {

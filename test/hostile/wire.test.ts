@@ -15,8 +15,7 @@ function answersIn(text: string): { status: number; head: string; code: string |
     }));
 }
 
-describe('hostile: what is not HTTP, or only nearly', function () {
-  this.timeout(120_000);
+describe('hostile: what is not HTTP, or only nearly', () => {
   let daemon: RunningDaemon;
   let host: string;
   let auth: string;
@@ -343,8 +342,7 @@ describe('hostile: what is not HTTP, or only nearly', function () {
   });
 });
 
-describe('hostile: connections', function () {
-  this.timeout(120_000);
+describe('hostile: connections', () => {
   it('beyond the limit are dropped, counted, and taken again once there is room', async () => {
     const limit = 16;
     const daemon = await startDaemon({
