@@ -84,7 +84,7 @@ function outcome(session: Session, { peer, first_sync: first }: z.output<typeof 
   const { done } = session.out;
   const sync =
     first === null
-      ? `first sync under way: stigmesh peers show ${peer.org}`
+      ? `first sync goes on by itself: stigmesh peers show ${peer.org}`
       : `${done} first sync: ${counted(first.received, 'statement')} in ${Math.round(first.ms)} ms`;
   const declared = peer.state === 'active' ? `${done} declarations exchanged` : stateText(peer);
   return [...(peer.connected ? [`${done} connected (noise, direct)`] : []), declared, sync].join('   ');

@@ -8,7 +8,7 @@ export const MAX_DECLARE_FRAME = 64 * 1024;
 /** Declare streams that one peer may have open with us: one a side, and one that follows a change of terms. */
 export const MAX_DECLARE_STREAMS = 3;
 /** Time for each frame of a declare exchange, ms: the other side signs and writes one record in between. */
-export const DECLARE_IDLE_MS = 5_000;
+export const DECLARE_IDLE_MS = 10_000;
 
 /** Pauses between attempts to reach a declared peer, ms: from the first, doubling, to the longest; it never gives up. */
 export const RECONNECT_FIRST_MS = 3_000;

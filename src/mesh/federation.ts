@@ -29,7 +29,7 @@ import type { Joining } from './join.ts';
 import type { OwnManifest } from './own-manifest.ts';
 import type { Peering } from './peering.ts';
 import type { Stranger } from './strangers.ts';
-import { delay } from './timers.ts';
+import { delay, elapsedClock } from './timers.ts';
 import type { Transport } from './transport.ts';
 import type { SyncReport } from './types.ts';
 import type { MeshWorld } from './world.ts';
@@ -164,11 +164,17 @@ export class Federation implements FederationService {
     requireFederate(who);
     const { joining, sync, world } = this.#components;
     const { peerId } = await joining.join(who, request);
+    const elapsed = elapsedClock(() => world.now());
     const enough = new AbortController();
-    // When it fails it is tried again by itself; that the peer was joined stands.
-    const first = sync.sync(peerId, enough.signal).catch(() => null);
-    const firstSync = await Promise.race([first, delay(world, FIRST_SYNC_MS, enough.signal).then(() => null)]);
+    const first = sync.sync(peerId, enough.signal).then(
+      () => true,
+      // It is tried again by itself; that the peer was joined stands.
+      () => false,
+    );
+    const isDone = await Promise.race([first, delay(world, FIRST_SYNC_MS, enough.signal).then(() => false)]);
     enough.abort();
+    // The session that began with the connection may have brought it all before there was anything to wait for.
+    const firstSync = isDone ? { received: sync.received(peerId), ms: elapsed() } : null;
     return { peer: this.#view(this.#required(peerId)), firstSync };
   }
 

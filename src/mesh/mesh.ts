@@ -23,7 +23,7 @@ import { Scores } from './scores.ts';
 import { SyncLedger } from './sync-ledger.ts';
 import { SYNC } from './sync-session.ts';
 import type { Transport } from './transport.ts';
-import type { ActivePeer, MeshEventSink, MeshLog, PeeringView, SyncGain, SyncReport } from './types.ts';
+import type { ActivePeer, MeshEventSink, MeshLog, PeeringView, SyncReport } from './types.ts';
 import { Wants } from './wants.ts';
 import type { MeshWorld } from './world.ts';
 
@@ -199,7 +199,11 @@ export class MeshDaemon implements SyncReport {
     return this.scores.score(peerId);
   }
 
-  sync(peerId: string, signal?: AbortSignal): Promise<SyncGain> {
+  received(peerId: string): number {
+    return this.#ledger.received(peerId);
+  }
+
+  sync(peerId: string, signal?: AbortSignal): Promise<void> {
     return this.#reconciler.sync(peerId, signal);
   }
 
@@ -247,6 +251,7 @@ export class MeshDaemon implements SyncReport {
   #activate({ peerId }: ActivePeer): void {
     const { transport, peering, world, metrics } = this.#components;
     this.#deactivate(peerId);
+    this.#ledger.begun(peerId);
     this.#reconciler.add(peerId);
     const sender = new PushSender(peerId, {
       ...{ transport, peering, world, outbox: this.#outbox },

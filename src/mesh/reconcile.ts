@@ -19,7 +19,6 @@ import { RecentDigests } from './recent-digests.ts';
 import { type DriveComponents, driveSession, SYNC } from './sync-session.ts';
 import { delay, elapsedClock, jittered } from './timers.ts';
 import type { FrameStream, Transport } from './transport.ts';
-import type { SyncGain } from './types.ts';
 
 export interface ReconcilerComponents extends DriveComponents {
   readonly transport: Pick<Transport, 'peerId' | 'open'>;
@@ -157,14 +156,10 @@ export class Reconciler {
    * Reconciles with a peer: what either side held when this was called, both hold when it is done. Not by a session that
    * was under way by then, which may have compared already and be about to end; but by any that begins later.
    *
-   * @returns what came by the sessions that were waited for
    * @throws NodeError `sync_failed`
    */
-  async sync(peerId: string, signal?: AbortSignal): Promise<SyncGain> {
-    const from = this.#elapsed();
-    const before = await this.#peers.get(peerId)?.session?.done;
-    let received = before?.counters.accepted ?? 0;
-    const gain = (): SyncGain => ({ received, ms: this.#elapsed() - from });
+  async sync(peerId: string, signal?: AbortSignal): Promise<void> {
+    await this.#peers.get(peerId)?.session?.done;
     let session: Session | undefined;
     for (let changes = 0, waited = 0; ; ) {
       const peer = this.#peers.get(peerId);
@@ -175,12 +170,11 @@ export class Reconciler {
       session ??= peer.session ?? this.#open(peer);
       if (!session) throw syncFailed('too many reconciliations are under way', 'try again in a moment');
       const result = await session.done;
-      received += result?.counters.accepted ?? 0;
       if (signal?.aborted) throw syncFailed('it was given up', 'it goes on in the background');
-      if (result?.outcome === 'converged') return gain();
+      if (result?.outcome === 'converged') return;
       const isChanged = result?.outcome === 'progress' && result.reason === 'changed';
       // Somebody writes all the time: what was there at the beginning is there by now.
-      if (isChanged && ++changes >= MAX_CHANGED_SESSIONS) return gain();
+      if (isChanged && ++changes >= MAX_CHANGED_SESSIONS) return;
       if (isChanged || (result?.outcome === 'progress' && CONTINUES.has(result.reason ?? ''))) {
         session = undefined;
         continue;

@@ -7,6 +7,8 @@ import type { MeshWorld } from './world.ts';
 /** What is known of one peer's reconciliation. */
 interface Account {
   last: PeerView['lastSync'];
+  /** Statements that the sessions brought since the peer became active. */
+  received: number;
   /** Statements behind, each way; null: not known. */
   out: number | null;
   in: number | null;
@@ -17,6 +19,15 @@ interface Account {
   equalAt: number | null;
 }
 
+const NOTHING: Readonly<Account> = {
+  last: null,
+  received: 0,
+  out: null,
+  in: null,
+  outSince: null,
+  inSince: null,
+  equalAt: null,
+};
 const UNKNOWN: PeerLag = { outStatements: null, inStatements: null, outSeconds: null, inSeconds: null };
 
 /** Who is how far behind, and how the last reconciliation with each peer went. Of peers that are active, or were lately. */
@@ -47,12 +58,19 @@ export class SyncLedger {
     account.inSince = inbound === 0 ? null : (account.inSince ?? since);
   }
 
+  /** A peer became active. */
+  begun(peerId: string): void {
+    this.#account(peerId).received = 0;
+  }
+
   /** A session ended. */
   finished(peerId: string, { outcome, reason, counters }: SyncResult, ms: number): void {
     if (outcome === 'converged') this.equal(peerId);
     const { accepted, statementsOut } = counters;
     const result = outcome === 'converged' ? 'converged' : (reason ?? outcome);
-    this.#account(peerId).last = { at: this.#world.now(), result, sent: statementsOut, received: accepted, ms };
+    const account = this.#account(peerId);
+    account.received += accepted;
+    account.last = { at: this.#world.now(), result, sent: statementsOut, received: accepted, ms };
   }
 
   /** A session could not be held, or ended by a failure of our own. */
@@ -62,6 +80,10 @@ export class SyncLedger {
 
   last(peerId: string): PeerView['lastSync'] {
     return this.#accounts.get(peerId)?.last ?? null;
+  }
+
+  received(peerId: string): number {
+    return this.#accounts.get(peerId)?.received ?? 0;
   }
 
   lag(peerId: string): PeerLag {
@@ -80,7 +102,7 @@ export class SyncLedger {
 
   #account(peerId: string): Account {
     const known = this.#accounts.get(peerId);
-    const account = known ?? { last: null, out: null, in: null, outSince: null, inSince: null, equalAt: null };
+    const account = known ?? { ...NOTHING };
     this.#accounts.delete(peerId);
     this.#accounts.set(peerId, account);
     if (this.#accounts.size > this.#max) {

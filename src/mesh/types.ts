@@ -60,16 +60,12 @@ export interface PeeringView {
   on(listener: PeeringListener): () => void;
 }
 
-/** Statements that became durable here, and how long it took from the call on, ms. */
-export interface SyncGain {
-  readonly received: number;
-  readonly ms: number;
-}
-
 /** What the data plane knows of its peers. Values are of this run of the daemon; unknown peers get the empty answer. */
 export interface SyncReport {
   lag(peerId: string): PeerLag;
   lastSync(peerId: string): PeerView['lastSync'];
+  /** Statements that reconciliation brought since the peer became active. */
+  received(peerId: string): number;
   /** Statements refused, by code. */
   refused(peerId: string): Readonly<Record<string, number>>;
   /** Reputation: 0 is neutral. */
@@ -80,7 +76,7 @@ export interface SyncReport {
    *
    * @throws NodeError `sync_failed` when it did not end well
    */
-  sync(peerId: string, signal?: AbortSignal): Promise<SyncGain>;
+  sync(peerId: string, signal?: AbortSignal): Promise<void>;
   /** Sets held, whether their indexes are loaded, lengths of the queues, and what an operator should know. */
   figures(): {
     readonly sets: number;

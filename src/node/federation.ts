@@ -125,7 +125,7 @@ export interface JoinRequest {
 
 export interface JoinOutcome {
   readonly peer: PeerView;
-  /** Statements received by the first sync, and how long it took (ms); null when it was still under way. */
+  /** Statements received by the first sync, and how long it took (ms); null when it was not done yet. */
   readonly firstSync: { readonly received: number; readonly ms: number } | null;
 }
 

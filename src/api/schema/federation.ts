@@ -220,7 +220,10 @@ export const joined = named(
   'JoinResponse',
   z.object({
     peer: peerRecord,
-    first_sync: z.object({ received: z.int(), ms: z.number() }).nullable().describe('Null: still under way'),
+    first_sync: z
+      .object({ received: z.int(), ms: z.number() })
+      .nullable()
+      .describe('Null: not done yet; it goes on by itself'),
   }),
 );
 

@@ -194,7 +194,7 @@ describe('cli: join', () => {
     bench.mesh.join = async (who, input) => ({ ...(await join_(who, input)), firstSync: null });
     assert.match(
       (await bench.run(['join', invite, '--yes'])).stdout,
-      / {3}first sync under way: stigmesh peers show other\.example\n$/,
+      / {3}first sync goes on by itself: stigmesh peers show other\.example\n$/,
     );
     const refusal = Object.assign(new Error('the invite was used already'), {
       code: 'invite_spent',

@@ -9,6 +9,7 @@ import { parseSetName } from '../../../src/mesh/set-names.ts';
 import { SyncLedger } from '../../../src/mesh/sync-ledger.ts';
 import type { NodeSet } from '../../../src/node/federation.ts';
 import { namedSet, SET_AUDIENCES, type StatementSet } from '../../../src/policy/sets.ts';
+import { newCounters } from '../../../src/sync/budget.ts';
 import { SetIndex } from '../../../src/sync/set-index.ts';
 import { pairing } from '../../support/mesh-parts.ts';
 import { TestWorld } from '../../support/test-world.ts';
@@ -135,6 +136,20 @@ describe('mesh: lag', () => {
     assert.deepEqual(ledger.lag('a'), { outStatements: 1, inStatements: 0, outSeconds: 15, inSeconds: 0 });
     ledger.equal('a');
     assert.deepEqual(ledger.lag('a'), { outStatements: 0, inStatements: 0, outSeconds: 0, inSeconds: 0 });
+  });
+
+  it('beside what all sessions brought since the peer became active', () => {
+    const ledger = new SyncLedger(new TestWorld(NOW), 2);
+    const finished = (accepted: number): void => {
+      const counters = { ...newCounters(), accepted };
+      ledger.finished('a', { outcome: 'converged', peerAtFault: false, counters, notShared: [], peerHeads: [] }, 1);
+    };
+    assert.equal(ledger.received('a'), 0);
+    finished(7);
+    ledger.begun('a');
+    finished(3);
+    finished(0);
+    assert.deepEqual([ledger.received('a'), ledger.last('a')?.received], [3, 0]);
   });
 
   it('is kept for a bounded number of peers', () => {
