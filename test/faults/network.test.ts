@@ -92,6 +92,17 @@ class Scene {
     return least;
   }
 
+  /** Once what the attacker, who shares this process, has still to do does not count among it. */
+  async echoesCost(mostMs: number): Promise<void> {
+    let cost = 0;
+    await until(async () => {
+      cost = await this.echoCost();
+      return cost < mostMs;
+    }, `echoes at less than ${mostMs} ms`).catch((error: Error) =>
+      assert.fail(`${error.message}; the last cost ${cost}`),
+    );
+  }
+
   async friendIsHeard(): Promise<void> {
     const text = randomBytes(8).toString('hex');
     let n = 0;
@@ -239,8 +250,7 @@ describe('network under attack', function () {
         'all but a few to be refused',
       );
       assert.ok(scene.node.figures.halfOpen <= MAX_HALF_OPEN_PER_HOST, `${scene.node.figures.halfOpen} half-open`);
-      const during = await scene.echoCost();
-      assert.ok(during < 2 * before, `an echo cost ${before} ms before, ${during} ms during`);
+      await scene.echoesCost(2 * before);
       const late = loopbackTransport();
       await late.start();
       await late.dial(scene.node.peerId, scene.node.addresses());
@@ -286,8 +296,7 @@ describe('network under attack', function () {
       }
       assert.ok(failed > 0 || connection.status !== 'open');
       assert.ok(connection.streams.length <= MAX_STREAMS + 50, `${connection.streams.length} streams`);
-      const during = await scene.echoCost();
-      assert.ok(during < 2 * before, `an echo cost ${before} ms before, ${during} ms during`);
+      await scene.echoesCost(2 * before);
       await connection.close();
     });
   });
@@ -313,8 +322,7 @@ describe('network under attack', function () {
       const before = await scene.echoCost();
       await dialRaw(peer, scene.node.addresses());
       await until(() => answered > 0, 'identify to be asked');
-      const after = await scene.echoCost();
-      assert.ok(after < 2 * before, `an echo cost ${before} ms before, ${after} ms afterwards`);
+      await scene.echoesCost(2 * before);
       await scene.friendIsHeard();
     } finally {
       await peer.stop();
