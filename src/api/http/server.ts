@@ -363,6 +363,8 @@ export class Api {
 
   async #serveDocs(app: FastifyInstance): Promise<void> {
     const site = await DocumentationSite.load(endpoints, this.#init.docsDir);
+    // Whoever opens the daemon's URL in a browser is shown around.
+    app.get('/', { config: {} }, async (_request, reply) => reply.redirect('/docs'));
     for (const path of site.paths) {
       const file = site.file(path)!;
       app.get(path, { config: {} }, async (_request, reply) =>

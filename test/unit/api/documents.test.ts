@@ -191,9 +191,11 @@ describe('documentation pages', () => {
 
   it('are absent when switched off, and a page that does not exist is not found', async () => {
     const off = await start({}, { docs: false });
-    assert.equal((await off.send({ path: '/docs' }, null)).status, 404);
+    for (const path of ['/docs', '/']) assert.equal((await off.send({ path }, null)).status, 404, path);
     const on = await start({}, { docsDir: join(folder, 'missing') });
     assert.equal((await on.send({ path: '/docs' }, null)).status, 200);
+    const root = await on.send({ path: '/' }, null);
+    assert.deepEqual([root.status, root.headers.location], [302, '/docs']);
     for (const path of ['/docs/guide', '/docs/..%2fpackage', '/docs/../package.json']) {
       assert.equal((await on.send({ path }, null)).status, 404, path);
     }
