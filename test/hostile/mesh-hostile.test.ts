@@ -12,6 +12,7 @@ import type { WireStatement } from '../../src/node/federation.ts';
 import { SYSTEM } from '../../src/policy/principal.ts';
 import { encodeFrame, type Frame } from '../../src/sync/frames.ts';
 import { END_KEY, FIRST_KEY, type Key, keyOf } from '../../src/sync/key.ts';
+import { replicate } from '../support/hostile/bystander.ts';
 import { DaemonUnderAttack } from '../support/hostile/process.ts';
 import { inventOrg, Rogue } from '../support/hostile/rogue.ts';
 import { SyncTalk } from '../support/hostile/sync-talk.ts';
@@ -470,32 +471,6 @@ describe('mesh: a hostile peer of a real daemon', function () {
     }
   });
 });
-
-/** Writes facts at one daemon, one after the other, and sees that each gets to its peer. */
-function replicate(from: DaemonUnderAttack, to: Victim) {
-  let isOver = false;
-  let n = 0;
-  const pass = async (scope: 'company' | 'public'): Promise<void> => {
-    const id = await from.say(`steady-${performance.now()}-${n++}`, scope);
-    await until(async () => (await to.get(id)) !== undefined, `a ${scope} fact at the bystander, the ${n}th`);
-  };
-  const run = (async () => {
-    while (!isOver) {
-      await pass(n % 2 === 0 ? 'company' : 'public');
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  })();
-  run.catch(() => {});
-  return {
-    /** Resolves once what was written after this, both by push and by gossip, is there. */
-    stop: async () => {
-      isOver = true;
-      await run;
-      await pass('company');
-      await pass('public');
-    },
-  };
-}
 
 function keyAt(ms: number, n: number): Key {
   return keyOf(formatHlc(ms, 0), Buffer.alloc(32, n));
