@@ -1,3 +1,4 @@
+export { ownCopy } from './bytes.ts';
 export { canonicalBytes, canonicalize, decodeCanonical, type JsonObject, type JsonValue } from './canonical-json.ts';
 export { cidText, type Digest, digestHex, parseCid, sha256, sha256Name } from './cid.ts';
 export { CONFLICT_PREFIX, conflictId, conflictIdBytes } from './conflict.ts';

@@ -1,3 +1,4 @@
+import { ownCopy } from '../facts/index.ts';
 import type { WireStatement } from '../node/federation.ts';
 import type { SetCommit } from '../node/mesh-services.ts';
 import { wireSize } from './block.ts';
@@ -16,6 +17,22 @@ const ENTRY_BYTES = 150;
 
 function sizeOf({ statement }: Outgoing): number {
   return ENTRY_BYTES + (statement ? wireSize(statement) : 0);
+}
+
+/** The same, with the bytes of all statements in one piece of memory that holds nothing else. */
+function* withOwnBytes(entries: readonly Outgoing[]): Generator<Outgoing> {
+  const all = ownCopy(
+    Buffer.concat(entries.flatMap(({ statement }) => (statement ? [statement.bytes, statement.sig] : []))),
+  );
+  let at = 0;
+  const next = ({ length }: Uint8Array): Uint8Array => {
+    at += length;
+    return all.subarray(at - length, at);
+  };
+  for (const entry of entries) {
+    const { statement } = entry;
+    yield statement ? { ...entry, statement: { bytes: next(statement.bytes), sig: next(statement.sig) } } : entry;
+  }
 }
 
 /** Wakes one waiter; a wake that nobody waited for is not lost. */
@@ -83,7 +100,7 @@ export class Outbox {
   }
 
   append(entries: readonly Outgoing[]): void {
-    for (const entry of entries) {
+    for (const entry of withOwnBytes(entries)) {
       this.#entries.push(entry);
       this.#bytes += sizeOf(entry);
     }

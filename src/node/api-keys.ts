@@ -35,7 +35,6 @@ interface KeyRecord extends ApiKeyInfo {
 /** A key in memory, with what a request must not parse again. */
 interface Held {
   readonly record: KeyRecord;
-  readonly hash: Buffer;
   /** Unix ms; infinite when it does not expire. */
   readonly expires: number;
   readonly principal: Principal;
@@ -182,7 +181,7 @@ export class ApiKeys implements ApiKeyService {
     if (secret.length > MAX_RAW_KEY) return undefined;
     const hash = sha256(secret);
     const held = this.#byHash.get(hash.toString('hex'));
-    if (!held || !timingSafeEqual(hash, held.hash) || !this.#isLive(held)) return undefined;
+    if (!held || !timingSafeEqual(hash, Buffer.from(held.record.hash, 'hex')) || !this.#isLive(held)) return undefined;
     return held.principal;
   }
 
@@ -244,7 +243,6 @@ export class ApiKeys implements ApiKeyService {
   #keep(record: KeyRecord): void {
     const held: Held = {
       record,
-      hash: Buffer.from(record.hash, 'hex'),
       expires: record.expires_at === null ? Number.POSITIVE_INFINITY : parseInstant(record.expires_at, 'expires_at'),
       principal: {
         keyId: record.id,

@@ -1,4 +1,4 @@
-import type { Digest, Hlc, SignedStatement, Statement } from '../facts/index.ts';
+import { type Digest, type Hlc, ownCopy, type SignedStatement, type Statement } from '../facts/index.ts';
 import { namedSet, type SetAudience, type StatementSet, setOf } from '../policy/sets.ts';
 import { isShared, type Pairing } from '../policy/sharing.ts';
 import * as keys from '../store/keys.ts';
@@ -377,7 +377,7 @@ export class Sets implements SetsService {
     const set: StatementSet | null = audience === 'withheld' ? null : namedSet(audience, org, namespace, garden);
     const name = set?.name ?? nameOf(row);
     const index = new SetIndex(name);
-    return { name, id, hex: id.toString('hex'), row, index, shared: set && { set, index } };
+    return { name, id: ownCopy(id), hex: id.toString('hex'), row, index, shared: set && { set, index } };
   }
 
   #keep(held: Held): Held {

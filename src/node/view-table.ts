@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ownCopy } from '../facts/bytes.ts';
 import { relationNamespace } from '../facts/relation.ts';
 import type { FactScope } from '../facts/scope.ts';
 import { type FactStatement, isFact, isResolution, type Statement } from '../facts/statement.ts';
@@ -77,7 +78,7 @@ export class KeyState {
 
   constructor(key: Key) {
     this.key = key;
-    this.k = keyId(key);
+    this.k = ownCopy(keyId(key));
     this.hex = this.k.toString('hex');
   }
 
@@ -100,16 +101,18 @@ export class KeyState {
   }
 
   get subjects(): Subjects {
-    const { entity, relation, scope } = this.key;
-    this.#subjects ??= {
-      entity: keys.subject(entity),
-      pair: keys.subject(`${entity}\0${relation}`),
-      relation: keys.subject(relation),
-      namespace: keys.subject(relationNamespace(relation)),
-      scope: keys.scopeSubject(scope),
-    };
+    this.#subjects ??= subjectsOf(this.key);
     return this.#subjects;
   }
+}
+
+function subjectsOf({ entity, relation, scope }: Key): Subjects {
+  const texts = [entity, `${entity}\0${relation}`, relation, relationNamespace(relation)];
+  const all = ownCopy(Buffer.concat(texts.map(keys.subject)));
+  const [own, pair, rel, namespace] = texts.map((_, n) =>
+    all.subarray(n * keys.SUBJECT_BYTES, (n + 1) * keys.SUBJECT_BYTES),
+  );
+  return { entity: own!, pair: pair!, relation: rel!, namespace: namespace!, scope: keys.scopeSubject(scope) };
 }
 
 /** How the counters of the store move with one evaluation. */

@@ -80,7 +80,7 @@ export const STATUS = { current: 0, losing: 1, dead: 2, barred: 3 } as const;
 export type Status = (typeof STATUS)[keyof typeof STATUS];
 
 export const DIGEST_BYTES = 32;
-const SUBJECT_BYTES = 16;
+export const SUBJECT_BYTES = 16;
 const HLC_BYTES = 8;
 
 type Part = Uint8Array | number;

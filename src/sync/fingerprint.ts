@@ -1,4 +1,4 @@
-import { sha256 } from '../facts/index.ts';
+import { ownCopy, sha256 } from '../facts/index.ts';
 
 /** A number mod 2^256 as eight 32-bit words, the most significant first. */
 export type Sum = Uint32Array;
@@ -37,7 +37,7 @@ export class Fingerprinter {
   constructor(head: Uint8Array) {
     const start = Buffer.concat([Buffer.from(FINGERPRINT_DOMAIN), head]);
     this.#at = start.length;
-    this.#input = Buffer.concat([start, Buffer.alloc(8 + 4 * SUM_WORDS)]);
+    this.#input = ownCopy(Buffer.concat([start, Buffer.alloc(8 + 4 * SUM_WORDS)]));
   }
 
   of(count: number, sum: Sum): Uint8Array {

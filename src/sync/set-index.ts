@@ -1,4 +1,4 @@
-import type { Digest, Hlc } from '../facts/index.ts';
+import { type Digest, type Hlc, ownCopy } from '../facts/index.ts';
 import { emptySum, Fingerprinter, NAME_LENGTH_BYTES, named, normalizeSum, SUM_WORDS, type Sum } from './fingerprint.ts';
 import { compareAt, END_KEY, FIRST_KEY, hlcOfKey, KEY_WORDS, type Key, keyOf } from './key.ts';
 import { BLOCK_ITEMS, FIRST_BLOCK_ITEMS, GROUP_BLOCKS, LOAD_SLICE } from './limits.ts';
@@ -47,7 +47,7 @@ export class SetIndex {
 
   constructor(name: string) {
     this.name = name;
-    this.head = named(name);
+    this.head = ownCopy(named(name));
     this.nameBytes = this.head.subarray(NAME_LENGTH_BYTES);
     this.#fingerprinter = new Fingerprinter(this.head);
   }
