@@ -141,9 +141,18 @@ export function openSocket(daemon: RunningDaemon): Socket {
 
 /** Resident memory of the daemon in MiB (Linux); undefined elsewhere. */
 export function residentMiB(daemon: RunningDaemon): number | undefined {
+  return memoryMiB(daemon, 'VmRSS');
+}
+
+/** Memory that is the daemon's own: without the files it maps, which grow with what it holds. */
+export function ownMiB(daemon: RunningDaemon): number | undefined {
+  return memoryMiB(daemon, 'RssAnon');
+}
+
+function memoryMiB(daemon: RunningDaemon, what: string): number | undefined {
   try {
     const status = readFileSync(`/proc/${daemon.process.pid}/status`, 'utf8');
-    return Number(/VmRSS:\s+(\d+) kB/.exec(status)![1]) / 1024;
+    return Number(new RegExp(`^${what}:\\s+(\\d+) kB`, 'm').exec(status)![1]) / 1024;
   } catch {
     return undefined;
   }
