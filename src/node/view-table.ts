@@ -56,7 +56,6 @@ type Subjects = Record<Exclude<keys.IndexName, 'source' | 'value'>, Buffer>;
 /** Everything stored about one key, decoded; changed in the writer's turn only. */
 export class KeyState {
   readonly key: Key;
-  readonly k: Buffer;
   readonly hex: string;
   readonly entries = new Map<string, StoredEntry>();
   readonly resolutions = new Map<string, StoredResolution>();
@@ -73,13 +72,31 @@ export class KeyState {
    * key and retract nothing, so what was live stays live.
    */
   onlyAsserted = true;
+  #k: Buffer;
   #subjects: Subjects | undefined;
   #view: { readonly view: TableView; readonly at: number } | undefined;
 
   constructor(key: Key) {
     this.key = key;
-    this.k = ownCopy(keyId(key));
-    this.hex = this.k.toString('hex');
+    this.#k = keyId(key);
+    this.hex = this.#k.toString('hex');
+  }
+
+  get k(): Buffer {
+    return this.#k;
+  }
+
+  /** It stays in memory beyond the writer's turn. */
+  keep(): void {
+    this.#k = ownCopy(this.#k);
+  }
+
+  /** It was evaluated. */
+  settle(): void {
+    this.fresh.clear();
+    this.touched.clear();
+    this.onlyAsserted = true;
+    this.#subjects = undefined;
   }
 
   /** To be called when an entry or a resolution was added or changed. */
@@ -101,18 +118,16 @@ export class KeyState {
   }
 
   get subjects(): Subjects {
-    this.#subjects ??= subjectsOf(this.key);
+    const { entity, relation, scope } = this.key;
+    this.#subjects ??= {
+      entity: keys.subject(entity),
+      pair: keys.subject(`${entity}\0${relation}`),
+      relation: keys.subject(relation),
+      namespace: keys.subject(relationNamespace(relation)),
+      scope: keys.scopeSubject(scope),
+    };
     return this.#subjects;
   }
-}
-
-function subjectsOf({ entity, relation, scope }: Key): Subjects {
-  const texts = [entity, `${entity}\0${relation}`, relation, relationNamespace(relation)];
-  const all = ownCopy(Buffer.concat(texts.map(keys.subject)));
-  const [own, pair, rel, namespace] = texts.map((_, n) =>
-    all.subarray(n * keys.SUBJECT_BYTES, (n + 1) * keys.SUBJECT_BYTES),
-  );
-  return { entity: own!, pair: pair!, relation: rel!, namespace: namespace!, scope: keys.scopeSubject(scope) };
 }
 
 /** How the counters of the store move with one evaluation. */
@@ -180,6 +195,7 @@ export class ViewTable {
   /** Reads everything on a key that has something on it. */
   async #fill(state: KeyState, known: Buffer): Promise<void> {
     const { store } = this.#components;
+    state.keep();
     await forEachSlice(store, keys.viewEntryRange(state.k), (rows) => {
       for (const { key: at, value } of rows) {
         const { hlc, digest } = keys.orderOf(at);
@@ -276,9 +292,7 @@ export class ViewTable {
       if (moved && ++moves % MOVES_PER_TURN === 0) await nextTurn();
     }
     this.#count(state);
-    state.fresh.clear();
-    state.touched.clear();
-    state.onlyAsserted = true;
+    state.settle();
     this.#evaluateConflicts(state, view, ops, delta);
     return delta;
   }
