@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { ROOT } from '../support/daemon.ts';
-import { DocSession, docCommands, matches, shown } from '../support/doc-runner.ts';
+import { DocSession, docCommands, exchangePort, matches, shown } from '../support/doc-runner.ts';
 
 const pages = [
   join(ROOT, 'README.md'),
@@ -31,6 +31,15 @@ describe('documentation: every command block runs and prints what is written', (
     assert.ok(!matches(['a', 'b'], ['a']));
     assert.ok(!matches(['a'], ['a', 'b']));
     assert.ok(matches([''], []));
+  });
+
+  it('takes for a port only what stands where a port does', () => {
+    const printed =
+      'Ed25519 http://127.0.0.1:25519/docs [::1]:25519 /ip4/127.0.0.1/tcp/25519 {"bytes":25519} 127.0.0.1:255190';
+    assert.equal(
+      exchangePort(printed, 25519, 8765),
+      'Ed25519 http://127.0.0.1:8765/docs [::1]:8765 /ip4/127.0.0.1/tcp/8765 {"bytes":25519} 127.0.0.1:255190',
+    );
   });
 
   it('compares what stays on a terminal, not what turned there for a while', () => {

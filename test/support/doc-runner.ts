@@ -19,6 +19,9 @@ const ANYTHING = '…';
 /** Longest that one command runs, on however slow a machine. */
 const COMMAND_MS = 120_000;
 
+const DEFAULT_PORT = 8765;
+const DEFAULT_MESH_PORT = 4701;
+
 /** Commands of the `console` blocks of a Markdown file. Other shell fences are refused: they would never be run. */
 export function docCommands(path: string): DocCommand[] {
   const commands: { line: number; command: string; expected: string[] }[] = [];
@@ -109,7 +112,7 @@ export class DocSession {
   async #inShell(command: string): Promise<string> {
     const shell = this.#shell!;
     const end = `end-of-command-${Math.floor(performance.now() * 1000)}`;
-    shell.stdin.write(`${command.replaceAll('8765', String(this.#port))}\necho "${end} $?"\n`);
+    shell.stdin.write(`${exchangePort(command, DEFAULT_PORT, this.#port)}\necho "${end} $?"\n`);
     const output = await collect(shell, (text) => text.includes(`${end} `) && text.endsWith('\n'), command);
     return this.#restore(output.slice(0, output.indexOf(end)));
   }
@@ -128,11 +131,17 @@ export class DocSession {
   }
 
   #restore(text: string): string {
-    return text
-      .replaceAll(String(this.#port), '8765')
-      .replaceAll(String(this.#meshPort), '4701')
-      .replaceAll(this.#home, '~');
+    const documented = exchangePort(text, this.#port, DEFAULT_PORT);
+    return exchangePort(documented, this.#meshPort, DEFAULT_MESH_PORT).replaceAll(this.#home, '~');
   }
+}
+
+/**
+ * A text with another port in its URLs and multiaddrs, and nowhere else: any other number may happen to be the same, as
+ * 25519 was, which is a port like all others and in the name of a signature scheme.
+ */
+export function exchangePort(text: string, from: number, to: number): string {
+  return text.replaceAll(new RegExp(`(?<=[\\w\\]]:|/tcp/)${from}(?!\\d)`, 'g'), String(to));
 }
 
 /** To the beginning of the line, and erase it: what was there before is not to be seen. */
