@@ -2,10 +2,11 @@
 
 /**
  * Characters that a terminal may obey instead of show, or that make text look like something else: controls (also C1,
- * which begin escape sequences by themselves), formats such as bidirectional overrides and invisible tags, line and
- * paragraph separators, lone surrogates. The two joiners stay: Persian and emoji need them.
+ * which begin escape sequences by themselves), formats such as bidirectional overrides, line and paragraph separators,
+ * lone surrogates, and the block of the invisible tags with its unassigned places, which are invisible as well. The two
+ * joiners stay: Persian and emoji need them.
  */
-const UNSAFE = /(?!\u200c|\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const UNSAFE = /(?!\u200c|\u200d)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u{e0000}-\u{e007f}]/gu;
 
 const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
@@ -22,7 +23,7 @@ function escapeOf(character: string): string {
 /** JSON whose strings cannot drive a terminal either: JSON.stringify leaves C1 controls and formats as they are. */
 export function safeJson(value: unknown, indent?: number): string {
   return JSON.stringify(value, undefined, indent).replace(
-    /(?!\u200c|\u200d|\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    /(?!\u200c|\u200d|\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{e0000}-\u{e007f}]/gu,
     (character) =>
       // JSON knows UTF-16 code units only.
       Array.from(

@@ -36,6 +36,8 @@ describe('cli: text for a terminal', () => {
     assert.equal(printable('user\u202egnp.exe'), 'user\\u202egnp.exe');
     assert.equal(printable('\u{e0041}\ud800'), '\\u{e0041}\\ud800');
     assert.equal(printable('\u2028\ufeff'), '\\u2028\\ufeff');
+    // Places among the tags that no character was given yet.
+    assert.equal(printable('\u{e0000}\u{e001f}'), '\\u{e0000}\\u{e001f}');
   });
 
   it('leaves text of people alone', () => {
@@ -58,6 +60,7 @@ describe('cli: text for a terminal', () => {
       ),
     );
     assert.equal(safeJson('\u{e0041}'), '"\\udb40\\udc41"');
+    assert.equal(safeJson('\u{e0000}'), '"\\udb40\\udc00"');
     assert.match(safeJson({ a: 1 }, 2), /^\{\n {2}"a": 1\n\}$/);
   });
 
