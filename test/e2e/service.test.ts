@@ -43,7 +43,8 @@ describe('e2e: the system calls of a daemon', () => {
 
   const test = hasTools ? it : it.skip;
   test('are those that config/stigmesh.service allows (not run without strace and systemd)', async () => {
-    const listen = '/ip4/127.0.0.1/tcp/0';
+    // Every address of the machine, as by default: the daemon has to ask which there are.
+    const listen = '/ip4/0.0.0.0/tcp/0';
     const env = {
       ...cleanEnvironment(),
       STIGMESH_HOME: home,
@@ -72,12 +73,21 @@ describe('e2e: the system calls of a daemon', () => {
     cli('stop');
     await exited;
 
-    const used = new Set([...readFileSync(trace, 'utf8').matchAll(/^\d+ +(\w+)\(/gm)].map(([, call]) => call!));
+    const traced = readFileSync(trace, 'utf8');
+    const used = new Set([...traced.matchAll(/^\d+ +(\w+)\(/gm)].map(([, call]) => call!));
     assert.ok(used.has('fdatasync') || used.has('fsync'), 'a daemon that never synced was not traced');
-    const allowed = allowedCalls(readFileSync(join(ROOT, 'config/stigmesh.service'), 'utf8'));
+    const unit = readFileSync(join(ROOT, 'config/stigmesh.service'), 'utf8');
+    const allowed = allowedCalls(unit);
     assert.ok(allowed.size > 100);
     assert.deepEqual(
       [...used].filter((call) => !allowed.has(call)),
+      [],
+    );
+    const families = new Set([...traced.matchAll(/\bsocket\((AF_\w+)/g)].map(([, family]) => family!));
+    assert.ok(families.has('AF_INET') && families.has('AF_NETLINK'), 'the mesh has listened, and asked for addresses');
+    const open = /^RestrictAddressFamilies=(.*)$/m.exec(unit)![1]!.split(' ');
+    assert.deepEqual(
+      [...families].filter((family) => !open.includes(family)),
       [],
     );
   });

@@ -71,6 +71,16 @@ describe('operations: the systemd unit', () => {
     assert.equal(unit.get('Service.ProcSubset'), undefined);
   });
 
+  it('lets the mesh of the default configuration listen and dial', () => {
+    const { config } = resolveConfig({ env: {}, hostname: 'x' });
+    assert.ok(config.mesh.enabled && config.mesh.listen.some((address) => address.startsWith('/ip4/0.0.0.0/')));
+    // Of an address that stands for all of them libp2p asks the kernel by netlink which these are, and dies without.
+    const families = one('Service.RestrictAddressFamilies').split(' ');
+    assert.deepEqual(families.sort(), ['AF_INET', 'AF_INET6', 'AF_NETLINK', 'AF_UNIX']);
+    for (const key of ['IPAddressDeny', 'PrivateNetwork', 'SocketBindDeny', 'RestrictNetworkInterfaces'])
+      assert.equal(unit.get(`Service.${key}`), undefined, `${key} keeps peers away`);
+  });
+
   it('gives a stop the time it may take, and room for every connection', () => {
     const { config } = resolveConfig({ env: {}, hostname: 'x' });
     const longest = config.daemon.drain_timeout_s + STOP_GRACE_MS / 1000;
