@@ -136,7 +136,7 @@ describe('API over a real node', () => {
     assert.match(await firstEvents(member, 1), /"v":"secret"/);
     await post('/v1/facts', fact('user:eve', 'open', { scope: 'public' }));
     const visible = await firstEvents(stranger, 1);
-    assert.doesNotMatch(visible, /secret/);
+    assert.doesNotMatch(visible, /"v":"secret"/);
     assert.match(visible, /"v":"open"/);
 
     const uri = 'stigmem://testnode/user/alice';
