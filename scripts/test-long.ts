@@ -6,14 +6,15 @@ import { dirname, join, resolve } from 'node:path';
 
 /**
  * The fault tests, the fuzz test, the hostile peer and the simulator at length: what `npm test` tries a few times is tried
- * often. Takes some twenty-five minutes. A variable that is set already counts, and a failure names its seed
- * (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`).
+ * often. The properties once more, with other values. Takes some twenty-five minutes. A variable that is set already
+ * counts, and a failure names its seed (`STIGMESH_SEED`, `STIGMESH_FUZZ_SEED`, `STIGMESH_PROPERTY_SEED`).
  */
 const LONG = {
   STIGMESH_KILL_ROUNDS: '300',
   STIGMESH_DAMAGE_POSITIONS: '3000',
   STIGMESH_FUZZ_REQUESTS: '100000',
   STIGMESH_FUZZ_SEED: String(randomInt(2 ** 31)),
+  STIGMESH_PROPERTY_SEED: String(randomInt(2 ** 31)),
   STIGMESH_HOSTILE_SCALE: '10',
   STIGMESH_SIM_SEEDS: '1000',
   STIGMESH_SIM_LARGE: '5',
@@ -26,6 +27,8 @@ const args = [
   mocha,
   '--timeout',
   String(LONGEST_TEST_MS),
+  '--spec',
+  'test/{property,unit,compliance}/**/*.test.ts',
   '--spec',
   'test/faults/**/*.test.ts',
   '--spec',
