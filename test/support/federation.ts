@@ -98,11 +98,11 @@ export async function eventually<T>(
   ask: () => Promise<T>,
   isExpected: (answer: T) => boolean,
 ): Promise<T> {
-  const end = Date.now() + PATIENCE_MS;
+  const end = performance.now() + PATIENCE_MS;
   for (;;) {
     const answer = await ask();
     if (isExpected(answer)) return answer;
-    if (Date.now() > end) assert.fail(`${what}: waited in vain; ${JSON.stringify(answer)}`);
+    if (performance.now() > end) assert.fail(`${what}: waited in vain; ${JSON.stringify(answer)}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
