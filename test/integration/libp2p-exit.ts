@@ -3,6 +3,7 @@
  * keep the process from then on.
  */
 import { createHook } from 'node:async_hooks';
+import { numberedPeer } from '../support/org.ts';
 import { loopbackTransport } from '../support/transport.ts';
 
 const timers = new Set<NodeJS.Timeout>();
@@ -29,7 +30,7 @@ await node.start();
 while (hub.figures.gossipPeers === 0) await new Promise((resolve) => setTimeout(resolve, 10));
 await hub.discovery.find('acme.example');
 // One that leads nowhere is still under way when everything stops.
-hub.dial(node.peerId.replace(/.$/, 'x'), ['/ip4/192.0.2.1/tcp/4701']).catch(() => {});
+hub.dial(numberedPeer(1), ['/ip4/192.0.2.1/tcp/4701']).catch(() => {});
 await Promise.all([hub.stop(), node.stop()]);
 type Inside = NodeJS.Timeout & { readonly _destroyed: boolean; readonly _idleTimeout: number };
 const left = [...timers].filter((timer) => timer.hasRef() && !(timer as Inside)._destroyed);
