@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, unlink } from 'node:fs/promises';
+import { access, link, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { StigmeshPaths } from './paths.ts';
 import { CONFIG_VERSION } from './schema.ts';
@@ -28,17 +28,19 @@ export async function writeInitialConfig(
   paths: Pick<StigmeshPaths, 'configFile'>,
   authority: string,
 ): Promise<boolean> {
+  // Every start comes by here: one that is there may lie where nothing can be written, as on a read-only mount.
+  if (await exists(paths.configFile)) return false;
   const directory = dirname(paths.configFile);
   await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE });
   const temporary = `${paths.configFile}.${randomBytes(6).toString('hex')}.tmp`;
   const handle = await open(temporary, 'wx', FILE_MODE);
   try {
-    await handle.writeFile(initialConfig(authority));
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  try {
+    try {
+      await handle.writeFile(initialConfig(authority));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
     // A link fails where a rename would replace.
     await link(temporary, paths.configFile);
     return true;
@@ -48,4 +50,11 @@ export async function writeInitialConfig(
   } finally {
     await unlink(temporary);
   }
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }

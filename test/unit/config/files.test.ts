@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -81,6 +91,15 @@ describe('config: files', () => {
       assert.equal((await load()).config.org.authority, 'acme.example');
       assert.deepEqual(readdirSync(join(directory, 'new')), ['config.toml']);
       if (process.platform !== 'win32') assert.equal(statSync(configFile).mode & 0o777, 0o600);
+    });
+
+    it('writes nothing, not even beside it, where there is one', async () => {
+      configFile = join(directory, 'mounted', 'config.toml');
+      assert.equal(await writeInitialConfig({ configFile }, 'acme.example'), true);
+      // Root writes into any directory; whether somebody did, its time tells.
+      utimesSync(join(directory, 'mounted'), 0, 0);
+      assert.equal(await writeInitialConfig({ configFile }, 'other.example'), false);
+      assert.equal(statSync(join(directory, 'mounted')).mtimeMs, 0);
     });
 
     it('leaves one whole file when several start at once', async () => {
