@@ -31,6 +31,8 @@ describe('hostile: JSON-RPC', () => {
     assert.deepEqual(Object.keys(answered.json).sort(), ['error', 'id', 'jsonrpc'], answered.text.slice(0, 200));
     assert.equal(answered.json.error.code, code, answered.text.slice(0, 200));
     assert.equal(typeof answered.json.error.message, 'string');
+    const { detail, hint } = answered.json.error.data;
+    assert.ok(detail && hint, answered.text.slice(0, 200));
     assert.deepEqual(answered.json.id, id);
     assert.equal(await footprint(daemon), before);
     return answered;

@@ -11,6 +11,16 @@ import { validate } from '../schema/input.ts';
 
 type Id = string | number | null;
 
+/** `data` of the errors of JSON-RPC itself: their code is the number, so there is no problem to name. */
+interface Advice {
+  readonly detail: string;
+  readonly hint: string;
+}
+
+const NO_BODY: Advice = { detail: 'there is no body', hint: 'send one JSON value in UTF-8' };
+const NO_METHOD: Advice = { detail: 'there is no such method', hint: 'call rpc.discover for those there are' };
+const CALL_HINT = 'send {"jsonrpc":"2.0","method":…,"params":{…},"id":…}; see /docs/json-rpc';
+
 /** One method: the operation, and the schema of its merged parameters. */
 interface Method {
   readonly operation: Operation;
@@ -55,11 +65,12 @@ export class RpcServer {
 
   /** Answer to a parsed body, as JSON text; undefined when it held notifications only. */
   async handle(who: Principal, body: unknown, log: LineLog = this.#components.log): Promise<string | undefined> {
-    if (body === undefined) return errorText(null, RPC_PARSE_ERROR, 'Parse error', undefined);
+    if (body === undefined) return errorText(null, RPC_PARSE_ERROR, 'Parse error', NO_BODY);
     if (!Array.isArray(body)) return this.#call(who, body, log);
-    if (body.length === 0) return this.#invalid(null, 'a batch holds at least one call');
+    if (body.length === 0) return this.#invalid(null, { detail: 'a batch holds at least one call', hint: CALL_HINT });
     if (body.length > MAX_RPC_BATCH) {
-      return this.#invalid(null, `${body.length} calls in one batch, the limit is ${MAX_RPC_BATCH}`);
+      const detail = `${body.length} calls in one batch, the limit is ${MAX_RPC_BATCH}`;
+      return this.#invalid(null, { detail, hint: 'send several batches' });
     }
     const answers: string[] = [];
     let size = 0;
@@ -80,7 +91,7 @@ export class RpcServer {
 
   async #call(who: Principal, call: unknown, log: LineLog): Promise<string | undefined> {
     const parsed = requestSchema.safeParse(call);
-    if (!parsed.success) return this.#invalid(idOf(call), 'not a JSON-RPC 2.0 request');
+    if (!parsed.success) return this.#invalid(idOf(call), { detail: 'not a JSON-RPC 2.0 request', hint: CALL_HINT });
     const { method, params } = parsed.data;
     const id = parsed.data.id;
     const answer = await this.#answer(who, id ?? null, method, params, log);
@@ -94,7 +105,7 @@ export class RpcServer {
     const { dispatcher, metrics } = this.#components;
     if (found === undefined) {
       metrics.rpcCalls.inc({ method: 'unknown', code: 'method_not_found' });
-      return errorText(id, RPC_METHOD_NOT_FOUND, 'Method not found', undefined);
+      return errorText(id, RPC_METHOD_NOT_FOUND, 'Method not found', NO_METHOD);
     }
     try {
       const { operation } = found;
@@ -115,9 +126,9 @@ export class RpcServer {
     }
   }
 
-  #invalid(id: Id | undefined, reason: string): string {
+  #invalid(id: Id | undefined, data: Advice): string {
     this.#components.metrics.rpcCalls.inc({ method: 'unknown', code: 'invalid_request' });
-    return invalidRequest(id, reason);
+    return errorText(id ?? null, RPC_INVALID_REQUEST, 'Invalid Request', data);
   }
 
   #cutOff(call: unknown, log: LineLog): string | undefined {
@@ -180,14 +191,6 @@ function resultText(id: Id, result: string): string {
   return `{"jsonrpc":"2.0","result":${result},"id":${JSON.stringify(id)}}`;
 }
 
-function errorText(id: Id, code: number, message: string, data: Problem | undefined): string {
-  return JSON.stringify({ jsonrpc: '2.0', error: { code, message, ...(data === undefined ? {} : { data }) }, id });
-}
-
-function invalidRequest(id: Id | undefined, reason: string): string {
-  return JSON.stringify({
-    jsonrpc: '2.0',
-    error: { code: RPC_INVALID_REQUEST, message: 'Invalid Request', data: { detail: reason } },
-    id: id ?? null,
-  });
+function errorText(id: Id, code: number, message: string, data: Problem | Advice): string {
+  return JSON.stringify({ jsonrpc: '2.0', error: { code, message, data }, id });
 }
