@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -252,6 +252,23 @@ describe('e2e: the command line against a real daemon', () => {
     assert.equal(existsSync(join(daemon.home, 'state', 'daemon.json')), false);
     assert.match(await ok('verify'), /statements good: content and signature/);
     assert.equal(await ok('reindex -q'), 'unchanged\n');
+  });
+
+  it('fault 43: says after a quarantine what is gone, and which numbers were only left out', async () => {
+    const data = join(daemon.home, 'data');
+    const [table] = readdirSync(data)
+      .filter((name) => name.endsWith('.ldb'))
+      .sort((a, b) => statSync(join(data, b)).size - statSync(join(data, a)).size);
+    const bytes = readFileSync(join(data, table!));
+    bytes[20]! ^= 1;
+    writeFileSync(join(data, table!), bytes);
+    const found = await run('verify');
+    assert.deepEqual([found.code, found.stdout.includes(table!)], [1, true]);
+    assert.equal((await run('verify --quarantine')).code, 1);
+    const { code, stdout, stderr } = await run('verify --full');
+    assert.equal(code, 1);
+    assert.match(stdout, /–\d+ +lost +sequence numbers without statements: gone, or never given \(.* 100000 out\)/);
+    assert.match(stderr, /error: 0 of \d+ statements? damaged, sequence numbers without statements\n/);
   });
 });
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { cidCheck } from '../../api/schema/facts.ts';
+import { SALVAGE_GAP } from '../../node/mend.ts';
 import type { Cli } from '../cli.ts';
 import { segment } from '../client.ts';
 import { CliError, usage } from '../errors.ts';
@@ -52,6 +53,9 @@ async function verifyOne(session: Session, id: string): Promise<undefined> {
   if (!isGood) throw damaged('the fact is damaged');
 }
 
+/** Of a store that was salvaged nobody knows which of its newest numbers were given. */
+const NUMBERS_WITHOUT = `sequence numbers without statements: gone, or never given (--quarantine leaves ${SALVAGE_GAP} out)`;
+
 async function verifyLog(session: Session, quarantine: boolean): Promise<undefined> {
   const { out, world } = session;
   const { verifyHome } = await import('../../daemon.ts');
@@ -68,7 +72,7 @@ async function verifyLog(session: Session, quarantine: boolean): Promise<undefin
   const problems = [
     ...report.files.map(({ file, message }) => [file, 'file', message]),
     ...report.damaged.map(({ id, problem, message }) => [id, problem, message]),
-    ...report.lost.map(({ from, to }) => [`${from}–${to}`, 'lost', 'sequence numbers whose statements are gone']),
+    ...report.lost.map(({ from, to }) => [`${from}–${to}`, 'lost', NUMBERS_WITHOUT]),
   ];
   const isGood = problems.length === 0 && bad === 0;
   await out.answer({
@@ -85,6 +89,7 @@ async function verifyLog(session: Session, quarantine: boolean): Promise<undefin
   const found = [
     report.files.length > 0 ? `${counted(report.files.length, 'file')} of the store damaged` : '',
     report.statements > 0 ? `${bad} of ${counted(report.statements, 'statement')} damaged` : '',
+    report.lost.length > 0 ? 'sequence numbers without statements' : '',
     report.quarantined > 0 ? `${report.quarantined} set aside` : '',
     report.records > 0 ? `${counted(report.records, 'other record')} set aside` : '',
     report.salvaged === null ? '' : `the damaged store is kept in ${report.salvaged}`,
