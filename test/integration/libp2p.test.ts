@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Stream } from '@libp2p/interface';
@@ -55,6 +57,25 @@ describe('libp2p transport', () => {
     const connection = await dialRaw(raw, transport.addresses());
     assert.equal(connection.remotePeer.toString(), peerId);
     assert.throws(() => libp2pPeerId('QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N'), { code: 'invalid_address' });
+  });
+
+  it('tells somebody else’s port from one where nobody listens', async () => {
+    const transport = await started(loopbackTransport({}));
+    const peerId = peerIdFromPublicKey(rawPublicKey(generateKeyPairSync('ed25519').privateKey));
+    // As the API answers: the port next to that of the mesh in every operator's mind.
+    const answer = `HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n${' '.repeat(200)}`;
+    const web = createServer((socket) => {
+      socket.on('error', () => {}).once('data', () => socket.end(answer));
+    });
+    running.push({ stop: () => web.close() });
+    await once(web.listen(0, '127.0.0.1'), 'listening');
+    const { port } = web.address() as AddressInfo;
+    const dial = () => transport.dial(peerId, [`/ip4/127.0.0.1/tcp/${port}`]);
+    const failure = { code: 'dial_failed', message: /: what listens at its address ended no handshake of the mesh \(/ };
+    await assert.rejects(dial(), failure);
+    web.close();
+    await once(web, 'close');
+    await assert.rejects(dial(), { code: 'dial_failed', message: /ECONNREFUSED/ });
   });
 
   it('says so when it cannot listen, and leaves nothing behind', async () => {

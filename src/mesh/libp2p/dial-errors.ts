@@ -40,5 +40,9 @@ function toMeshError(error: unknown): MeshError {
     const hint = 'use /ip4/…/tcp/…, /ip6/…/tcp/… or /dns4/…/tcp/…';
     return new MeshError('invalid_address', 'none of the addresses can be dialled', hint, { cause: error });
   }
+  // Another port of that machine, or a daemon that has no room: what libp2p says of it is a parser's remark.
+  if (name === 'EncryptionFailedError') {
+    return unreachable(`what listens at its address ended no handshake of the mesh (${message})`, error);
+  }
   return unreachable(message, error);
 }
