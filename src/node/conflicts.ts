@@ -179,7 +179,11 @@ export class Conflicts implements ConflictService {
       winner = side.key;
       winningFact = statementId(Buffer.from(side.id, 'hex'));
     } else {
-      throw new NodeError('invalid_resolution', 'provide winning_fact_id or new_value', 'or verdict both_valid');
+      throw new NodeError(
+        'invalid_resolution',
+        'provide winning_fact_id or new_value',
+        'name one of the two, or send verdict both_valid',
+      );
     }
     const resolution: ResolutionStatement = {
       ...commands.envelope('resolution', scope, group.now),
