@@ -10,6 +10,9 @@ export function reopened(cause?: unknown): StoreError {
   return new StoreError('store_closed', 'the store was opened again after a failed write', 'ask again', cause);
 }
 
+/** Paths in a message, up to a colon, a quote or the end of the line: their names say nothing about what went wrong. */
+const PATHS = /(?:\b[a-z]:)?[/\\][^:'"\n]*/gi;
+
 /** Maps what LevelDB and the operating system say to the codes of this module. */
 export function storeError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
@@ -19,6 +22,7 @@ export function storeError(error: unknown): StoreError {
     message: string;
   };
   const text = `${message} ${cause?.message ?? ''}`;
+  const reason = text.replaceAll(PATHS, '');
   const codes = [code, cause?.code];
   if (codes.includes('LEVEL_LOCKED') || /already held by process|lock .*LOCK/i.test(text)) {
     return new StoreError(
@@ -28,7 +32,7 @@ export function storeError(error: unknown): StoreError {
       error,
     );
   }
-  if (/no space left|ENOSPC|disk quota|EDQUOT|file too large|EFBIG/i.test(text)) {
+  if (/no space left|ENOSPC|disk quota|EDQUOT|file too large|EFBIG/i.test(reason)) {
     return new StoreError(
       'store_full',
       'no space left on the device of the store',
@@ -36,7 +40,7 @@ export function storeError(error: unknown): StoreError {
       error,
     );
   }
-  if (/read-only file system|EROFS|permission denied|EACCES/i.test(text)) {
+  if (/read-only file system|EROFS|permission denied|EACCES/i.test(reason)) {
     return new StoreError(
       'store_readonly',
       'the store cannot be written',
@@ -53,7 +57,7 @@ export function storeError(error: unknown): StoreError {
     );
   }
   // A file that should be there and is not, is damage too.
-  if (codes.includes('LEVEL_CORRUPTION') || /corruption|no such file|ENOENT/i.test(text)) {
+  if (codes.includes('LEVEL_CORRUPTION') || /corruption|no such file|ENOENT/i.test(reason)) {
     return new StoreError(
       'store_corrupt',
       `the store is damaged: ${cause?.message ?? message}`,
