@@ -16,7 +16,7 @@ import { type ControlDaemon, OPERATOR, SHARED, Town } from '../sim/control.ts';
 import type { SimTransport } from '../sim/transport.ts';
 import { fact } from '../support/test-node.ts';
 
-const SEED = Number(process.env.SEED ?? 1);
+const SEED = Number(process.env.STIGMESH_SEED ?? 1);
 /** What row 6 allows. */
 const CUT_MS = 1000;
 
