@@ -186,10 +186,11 @@ export class Peers implements PeerService {
     const next = { ...record, lastSeenAt: at };
     this.#records.set(peerId, next);
     const op = { type: 'put' as const, key: keys.peerKey(peerId), value: toJson(next) };
-    const write = this.#components.writer.writeLocal(() => {
-      // Another change that came first has the moment in it as well.
-      const ops = this.#records.get(peerId) === next ? [op] : [];
-      return { ops, audit: [], result: undefined };
+    // After a change that is being written, which may be the end of this peer: the record before it must not come back.
+    const write = this.#run(async () => {
+      // What came in between stands.
+      if (this.#records.get(peerId) !== next) return;
+      await this.#components.writer.writeLocal(() => ({ ops: [op], audit: [], result: undefined }));
     });
     // It is written again with the next change; a store that fails says so by itself.
     write.catch(() => {});

@@ -129,6 +129,21 @@ describe('peers', () => {
     assert.equal(again.peers.require(beta.peerId).lastSeenAt, clock.ms);
   });
 
+  it('stay removed when they were seen while that was being written', async () => {
+    const { peers } = acme.node;
+    await admitPeer(acme, beta);
+    clock.advance(SEEN_WRITE_MS);
+    const removing = peers.remove(who, beta.peerId);
+    // The writer takes what waits in the next turn of the event loop; until then the removal is with it, and undone.
+    for (let step = 0; step < 20; step++) await undefined;
+    peers.seen(beta.peerId);
+    await removing;
+    await acme.node.writer.probe();
+    assert.equal(peers.require(beta.peerId).state, 'revoked');
+    const again = await acme.reopen();
+    assert.equal(again.peers.require(beta.peerId).state, 'revoked');
+  });
+
   it('do not change their organisation, and declare nothing that nobody approved', async () => {
     const { peers } = acme.node;
     await assert.rejects(peers.declared(beta.peerId, beta.declared()), refuses('peer_not_found'));
