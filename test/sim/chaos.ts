@@ -180,9 +180,23 @@ export class Chaos {
   async #kill(power: boolean): Promise<boolean> {
     const daemon = this.#one();
     if (!daemon) return false;
+    await this.#untilItMatters(daemon);
     await daemon.crash(power);
     this.#after(1 + this.#random.below(20), () => this.#restart(daemon));
     return true;
+  }
+
+  /**
+   * Somewhere in the second that begins; two times of three within the next write, if one comes soon, or right behind it:
+   * what is half done when a process ends is what it can lose.
+   */
+  async #untilItMatters({ disk }: SimDaemon): Promise<void> {
+    const { simulation } = this.#cluster;
+    const isAimed = this.#random.next() < 0.67;
+    const until = simulation.now + (isAimed ? 5000 : 1000 * this.#random.next());
+    const isTime = (): boolean => simulation.now >= until || (isAimed && disk.isWriting);
+    await simulation.runUntilTrue(isTime, 60_000, 'that time goes on');
+    if (isAimed) await simulation.runFor(4 * this.#random.next());
   }
 
   async #restart(daemon: SimDaemon): Promise<void> {

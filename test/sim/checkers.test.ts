@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as keys from '../../src/store/keys.ts';
-import { forEachSlice } from '../../src/store/store.ts';
+import { forEachSlice, type Store } from '../../src/store/store.ts';
 import { withPairing, withSets } from './byzantine.ts';
 import type { DaemonPlan } from './cluster.ts';
 import type { MeshParts, SimDaemonInit } from './daemon.ts';
@@ -33,6 +33,22 @@ const asOneOf =
     ...parts,
     peering: withPairing(parts.peering, (pairing) => ({ ...pairing, org, peerOrg: org })),
   });
+
+/** Every batch in two halves. */
+function inTwoWrites(store: Store): Store {
+  const batch: Store['batch'] = async (ops, options) => {
+    const half = ops.length >>> 1;
+    await store.batch(ops.slice(0, half), options);
+    await store.batch(ops.slice(half), options);
+  };
+  return new Proxy(store, {
+    get: (target, name) => {
+      if (name === 'batch') return batch;
+      const value = Reflect.get(target, name, target) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
 
 async function writeAndWait(lab: Lab): Promise<void> {
   // By then the streams for what is written are up.
@@ -105,6 +121,16 @@ describe('the checkers of the simulation', () => {
       run,
       /seed 6: (?:logs hold what was signed|sequence and clock|nothing acknowledged)[\s\S]*--seed 6/,
     );
+  });
+
+  it('notice a commit that is two writes, between which a daemon may end', async () => {
+    const rates = { crash: 0.2, power: 0.2 };
+    const found: string[] = [];
+    for (let seed = 1; seed <= 20 && found.length === 0; seed++) {
+      const run = runScenario({ seed, rates, mutate: (plan) => ({ ...plan, storage: inTwoWrites }) });
+      await run.catch((error: Error) => found.push(error.message));
+    }
+    assert.match(found.join(), /^seed \d+: .+/);
   });
 
   it('notice a daemon that reconciles nothing', async () => {

@@ -13,6 +13,7 @@ export interface DaemonPlan {
   readonly name: string;
   readonly org: string;
   readonly durable?: boolean | undefined;
+  readonly storage?: SimDaemonInit['storage'];
   readonly unknownOrigins?: SimDaemonInit['unknownOrigins'];
   readonly tamper?: SimDaemonInit['tamper'];
   /** Why nothing it holds, says or counts can be relied on; absent: honest. */

@@ -30,6 +30,8 @@ export interface SimDaemonInit {
   /** Whether it waits for the disk before it acknowledges. */
   readonly durable?: boolean | undefined;
   readonly fsyncMs?: number | undefined;
+  /** Something else in the place of its store: a bug. */
+  readonly storage?: ((store: Store) => Store) | undefined;
   /** Something else in the place of what the data plane stands on: a bug, or a liar. */
   readonly tamper?: ((parts: MeshParts, daemon: SimDaemon) => MeshParts) | undefined;
 }
@@ -102,7 +104,8 @@ export class SimDaemon {
     const { name, peerId, org, key } = this;
     const world = this.#simulation.world(name);
     this.#applyClock(world);
-    const node = await this.openNode(this.disk.open(world), world);
+    const store = this.disk.open(world);
+    const node = await this.openNode(this.#init.storage?.(store) ?? store, world);
     const transport = this.#network.transport({ peerId, name });
     const { peers, invites, manifests } = node;
     const log = this.#log();

@@ -31,8 +31,9 @@ export class SimDisk {
   /** Batches whose fsync is under way. */
   readonly #syncing = new Set<readonly StoreOp[]>();
   #handle: SimStore | undefined;
-  /** Batches that a power failure took. */
+  /** Batches that a power failure took, and batches in the middle of whose fsync a crash or a power failure came. */
   lost = 0;
+  torn = 0;
 
   /** @param fsyncMs how long an fsync takes, virtual ms */
   constructor(random: Random, fsyncMs: number) {
@@ -60,6 +61,11 @@ export class SimDisk {
     return this.#handle;
   }
 
+  /** Whether an fsync is under way. */
+  get isWriting(): boolean {
+    return this.#syncing.size > 0;
+  }
+
   /** The daemon is gone; `power`: with everything that was not on the disk. */
   async crash(power: boolean): Promise<void> {
     this.#handle?.die();
@@ -69,6 +75,7 @@ export class SimDisk {
       this.#store.crash();
       for (const ops of this.#unsynced.slice(0, kept)) await this.#store.batch(ops, { durable: true });
     }
+    this.torn += this.#syncing.size;
     for (const ops of this.#syncing) {
       if (this.#random.next() < 0.5) await this.#store.batch(ops, { durable: true });
     }

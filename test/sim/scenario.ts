@@ -38,6 +38,8 @@ export interface ScenarioReport {
   readonly convergedMs: number;
   readonly writes: number;
   readonly faults: Readonly<Record<string, number>>;
+  /** Writes in the middle of whose fsync a daemon ended. */
+  readonly torn: number;
   /** What one of them did that no honest daemon does. */
   readonly lie: string | undefined;
   /** Statements looked at by the oracle, views rebuilt, keys compared between daemons. */
@@ -52,8 +54,13 @@ export class ScenarioFailure extends Error {
 
   constructor(init: ScenarioInit, cause: unknown, trace: readonly string[]) {
     const nodes = init.nodes ? ` --nodes ${init.nodes.join('-')}` : '';
+    const seconds = init.seconds === undefined ? '' : ` --seconds ${init.seconds}`;
+    const writes = init.writes === undefined ? '' : ` --writes ${init.writes}`;
     const message = cause instanceof Error ? cause.message : String(cause);
-    super(`seed ${init.seed}: ${message}\nreplay: npm run sim -- --seed ${init.seed}${nodes} --trace`, { cause });
+    super(
+      `seed ${init.seed}: ${message}\nreplay: npm run sim -- --seed ${init.seed}${nodes}${seconds}${writes} --trace`,
+      { cause },
+    );
     this.stack = `${this.message}\n${trace.slice(-30).join('\n')}\n${cause instanceof Error ? cause.stack : ''}`;
   }
 }
@@ -146,6 +153,7 @@ export async function runScenario(init: ScenarioInit): Promise<ScenarioReport> {
       convergedMs,
       writes: [...workload.done.values()].reduce((sum, one) => sum + one, 0),
       faults: Object.fromEntries(chaos.done),
+      torn: cluster.daemons.reduce((sum, { disk }) => sum + disk.torn, 0),
       lie: plan.daemons.find(({ lies }) => lies !== undefined)?.lies,
       checked: safety.checked,
       rebuilt: safety.rebuilt,

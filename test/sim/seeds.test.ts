@@ -17,17 +17,18 @@ const LARGE = Number(process.env.STIGMESH_SIM_LARGE ?? 0);
 
 describe('simulated meshes', function () {
   this.timeout(300_000);
-  const seen = { writes: 0, checked: 0, compared: 0, rebuilt: 0, faults: new Map<string, number>() };
+  const seen = { writes: 0, checked: 0, compared: 0, rebuilt: 0, torn: 0, faults: new Map<string, number>() };
 
   for (let from = FROM; from < FROM + SEEDS; from += AT_A_TIME) {
     const to = Math.min(from + AT_A_TIME, FROM + SEEDS) - 1;
     it(`keep every promise and converge (seeds ${from} to ${to})`, async () => {
       for (let seed = from; seed <= to; seed++) {
-        const { writes, checked, compared, rebuilt, faults } = await runScenario({ seed });
+        const { writes, checked, compared, rebuilt, torn, faults } = await runScenario({ seed });
         seen.writes += writes;
         seen.checked += checked;
         seen.compared += compared;
         seen.rebuilt += rebuilt;
+        seen.torn += torn;
         for (const [kind, count] of Object.entries(faults)) seen.faults.set(kind, (seen.faults.get(kind) ?? 0) + count);
       }
     });
@@ -42,7 +43,10 @@ describe('simulated meshes', function () {
 
   it('met every kind of fault on the way', () => {
     const kinds = ['partition', 'cut', 'crash', 'power', 'stop', 'freeze', 'clock', 'path', 'terms', 'remove'];
-    if (SEEDS >= 100) assert.deepEqual([...seen.faults.keys()].sort(), kinds.sort());
+    if (SEEDS >= 100) {
+      assert.deepEqual([...seen.faults.keys()].sort(), kinds.sort());
+      assert.ok(seen.torn > 10, `${seen.torn} writes were cut by a crash`);
+    }
     assert.ok(seen.writes > SEEDS * 10 && seen.checked > seen.writes && seen.compared > SEEDS && seen.rebuilt >= SEEDS);
   });
 

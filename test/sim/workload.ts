@@ -15,6 +15,10 @@ const VALUES = 3;
 export const RELATIONS = ['memory:role', 'memory:likes', 'roadmap:goal', 'topic:owner', 'note'] as const;
 export const NAMESPACES = ['memory', 'roadmap', 'topic', ''] as const;
 
+/** Now and then a batch of one topic makes a set too large to be told in one list of ids, or sent in one batch. */
+const LARGE_SHARE = 0.05;
+const LARGE_BATCH = 150;
+
 /** Longest life of what expires, seconds. */
 const LIFE_S = 20;
 
@@ -95,8 +99,13 @@ const WRITES = {
   again: one,
   more: one,
   async batch({ daemon, node, random, name }) {
-    const size = 2 + random.below(6);
-    const facts = Array.from({ length: size }, (_, at) => ({ ...fact(daemon, random), value: text(`${name} ${at}`) }));
+    const isLarge = random.next() < LARGE_SHARE;
+    const size = isLarge ? LARGE_BATCH : 2 + random.below(6);
+    const topic = isLarge ? fact(daemon, random) : undefined;
+    const facts = Array.from({ length: size }, (_, at) => ({
+      ...(topic ? { ...topic, entity: `project:${name.replace('/', '-')}-${at}` } : fact(daemon, random)),
+      value: text(`${name} ${at}`),
+    }));
     const { items } = await node.facts.assertBatch(ANONYMOUS, { facts, atomic: random.next() < 0.5 });
     return items.flatMap((item) => (item.status === 'error' ? [] : [item.factId]));
   },
