@@ -41,7 +41,7 @@ export class Dispatcher {
   /** Runs an operation that was entered, with checked input. */
   async run(who: Principal, operation: Operation, input: Input): Promise<WrittenAnswer> {
     const cost = operation.cost?.(input) ?? 1;
-    if (operation.rate !== null && cost > 1) this.#allowances.take(who, operation.rate, cost - 1);
+    if (operation.rate !== null && cost > 1) this.#allowances.take(who, operation.rate, cost, 1);
     const write = async (): Promise<WrittenAnswer> => {
       const {
         body,

@@ -46,14 +46,17 @@ export class RateLimiter {
   /**
    * Takes `cost` from the allowance of `key`, or nothing when it does not reach. A cost above the burst counts as the
    * whole burst: large requests are slowed down, never locked out.
+   *
+   * @param paid what of the cost was taken before, when it was not known yet; whoever comes again pays that again
    */
-  take(key: string, cost = 1): RateDecision {
+  take(key: string, cost = 1, paid = 0): RateDecision {
     const now = this.#now();
-    const units = Math.min(Math.max(1, cost), this.#burst);
+    const units = Math.min(Math.max(1, cost), this.#burst) - paid;
+    if (units <= 0) return { allowed: true };
     const arrival = Math.max(this.#arrivals.get(key) ?? now, now);
     const wait = arrival + (units - 1) * this.#interval - this.#tolerance - now;
     // Half a microsecond of slack: sums of interval are not exact.
-    if (wait > 0.0005) return { allowed: false, retryAfterMs: Math.max(1, Math.ceil(wait)) };
+    if (wait > 0.0005) return { allowed: false, retryAfterMs: Math.max(1, Math.ceil(wait + paid * this.#interval)) };
     this.#arrivals.delete(key);
     this.#arrivals.set(key, arrival + units * this.#interval);
     if (this.#arrivals.size > this.#maxKeys) {

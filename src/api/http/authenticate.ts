@@ -88,8 +88,8 @@ export class Allowances {
   }
 
   /** @throws ApiError `rate_limited` with the members Stigmem's clients know */
-  take(who: Principal, dimension: Dimension, cost = 1): void {
-    const decision = this.#limiters[dimension].take(who.keyId ?? who.entity, cost);
+  take(who: Principal, dimension: Dimension, cost = 1, paid = 0): void {
+    const decision = this.#limiters[dimension].take(who.keyId ?? who.entity, cost, paid);
     if (decision.allowed) return;
     const seconds = decision.retryAfterMs / 1000;
     throw new ApiError(

@@ -129,6 +129,12 @@ describe('authentication', () => {
     const heavy = await batch(1);
     assert.equal(heavy.status, 429, 'a batch costs as much as its facts');
     assert.equal(heavy.json.dimension, 'fact_write');
+    timers.advance(10_000);
+    assert.equal((await batch(1)).status, 200);
+    const large = await batch(500);
+    assert.equal(large.status, 429, 'a batch above what may be taken at once costs that much');
+    timers.advance(Number(large.headers['retry-after']) * 1000);
+    assert.equal((await batch(500)).status, 200, 'and is let through after waiting as told');
   });
 
   it('answers metrics to loopback without a key only when told to', async () => {

@@ -39,6 +39,30 @@ describe('rate limiter', () => {
     assert.equal(limit.take('a', 1000).allowed, true);
   });
 
+  it('takes a cost in two parts as it takes it in one, however little may be taken at once', () => {
+    for (const [burst, cost] of [
+      [1, 1000],
+      [2, 1000],
+      [10, 1000],
+      [10, 10],
+      [10, 4],
+    ] as const) {
+      const limit = limiter(60, burst);
+      const request = () => limit.take('a').allowed && limit.take('a', cost, 1).allowed;
+      assert.ok(request(), `${cost} of ${burst}`);
+      // All but one of the burst is there again: enough for the first part alone.
+      now += 1000 * (Math.min(cost, burst) - 1);
+      const price = limit.take('a');
+      const decision = price.allowed ? limit.take('a', cost, 1) : price;
+      if (decision.allowed) {
+        assert.ok(cost < burst, `${cost} of ${burst} was too cheap`);
+        continue;
+      }
+      now += decision.retryAfterMs;
+      assert.ok(request(), `${cost} of ${burst} after waiting as told`);
+    }
+  });
+
   it('remembers at most maxKeys keys and forgets the one longest unused', () => {
     const limit = limiter(60, 1, 3);
     for (const key of ['a', 'b', 'c']) limit.take(key);
