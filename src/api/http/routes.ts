@@ -58,7 +58,9 @@ export function registerRoutes(
   }
   for (const [url, methods] of allowed) {
     const missing = METHODS.filter((method) => !methods.has(method));
-    app.route({ method: missing, url, config: {}, handler: refuseMethod([...methods].join(', ')) });
+    const refuse = refuseMethod([...methods].join(', '));
+    // Before the body is looked at: what is wrong with that is no longer of interest.
+    app.route({ method: missing, url, config: {}, onRequest: refuse, handler: refuse });
   }
 }
 

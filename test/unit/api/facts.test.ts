@@ -427,6 +427,10 @@ describe('facts over HTTP', () => {
         assert.equal(answer.status, 405, `${method} ${path}`);
         assert.equal(answer.headers.allow, of.map((endpoint) => endpoint.method).join(', '));
         if (method !== 'HEAD') assert.equal(answer.json.detail, 'Method Not Allowed');
+        if (['HEAD', 'GET', 'OPTIONS'].includes(method)) continue;
+        // Whatever its body is.
+        const headers = { 'content-type': 'text/plain' };
+        assert.equal((await send({ method, path: concrete, headers, body: 'x' })).status, 405, `${method} ${path}`);
       }
     }
     for (const path of ['/v1/recall', '/v1/federation/facts', '/v2/facts', '/v1/facts//x', '/V1/facts']) {
