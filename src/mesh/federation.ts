@@ -29,6 +29,7 @@ import type { Joining } from './join.ts';
 import type { OwnManifest } from './own-manifest.ts';
 import type { Peering } from './peering.ts';
 import type { Stranger } from './strangers.ts';
+import { UNKNOWN_LAG } from './sync-ledger.ts';
 import { delay, elapsedClock } from './timers.ts';
 import type { Transport } from './transport.ts';
 import type { SyncReport } from './types.ts';
@@ -253,15 +254,19 @@ export class Federation implements FederationService {
   }
 
   #view(record: PeerRecord): PeerView {
-    const { transport, peering, sync } = this.#components;
+    const { transport, peering, sync, world } = this.#components;
     const { peerId } = record;
     const connection = transport.connections().find((one) => one.peerId === peerId);
+    const connected = peering.admits(peerId);
     return {
       ...record,
-      connected: peering.admits(peerId),
+      // On record is when it came, or when it went last.
+      lastSeenAt: connected ? world.now() : record.lastSeenAt,
+      connected,
       remoteAddr: connection?.remoteAddr ?? null,
       roundTripMs: connection ? transport.roundTrip(peerId) : null,
-      lag: sync.lag(peerId),
+      // Nobody knows what was written since it went.
+      lag: connected ? sync.lag(peerId) : UNKNOWN_LAG,
       lastSync: sync.lastSync(peerId),
       refused: sync.refused(peerId),
       score: sync.score(peerId),

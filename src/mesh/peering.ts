@@ -385,10 +385,11 @@ export class Peering implements PeeringView {
   }
 
   #deactivate(session: Session, reason: InactiveReason): void {
-    const { world, events, log } = this.#components;
+    const { world, events, peers, log } = this.#components;
     const { peerId, isActive, pairing } = session;
     session.end();
     if (!isActive) return;
+    peers.seen(peerId);
     log.info({ event: 'peer_inactive', peer_id: peerId, org: pairing?.peerOrg, reason }, 'a peer is no longer active');
     this.#emit((listener) => listener.inactive?.(peerId, reason));
     events.emit({ type: 'peer.disconnected', at: world.now(), peerId, org: pairing?.peerOrg ?? null });

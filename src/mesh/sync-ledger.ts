@@ -28,7 +28,7 @@ const NOTHING: Readonly<Account> = {
   inSince: null,
   equalAt: null,
 };
-const UNKNOWN: PeerLag = { outStatements: null, inStatements: null, outSeconds: null, inSeconds: null };
+export const UNKNOWN_LAG: PeerLag = { outStatements: null, inStatements: null, outSeconds: null, inSeconds: null };
 
 /** Who is how far behind, and how the last reconciliation with each peer went. Of peers that are active, or were lately. */
 export class SyncLedger {
@@ -88,7 +88,7 @@ export class SyncLedger {
 
   lag(peerId: string): PeerLag {
     const account = this.#accounts.get(peerId);
-    if (!account) return UNKNOWN;
+    if (!account) return UNKNOWN_LAG;
     const now = this.#world.now();
     const seconds = (statements: number | null, since: number | null): number | null =>
       statements === null ? null : since === null ? 0 : Math.max(0, now - since) / 1000;

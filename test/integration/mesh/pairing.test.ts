@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { ACTIVE_DEADLINE_MS, STRANGER_GRACE_MS } from '../../../src/mesh/control-limits.ts';
+import type { PeerView } from '../../../src/node/federation.ts';
+import { SEEN_WRITE_MS } from '../../../src/node/mesh-limits.ts';
 import { type ControlDaemon, OPERATOR, SHARED, Town } from '../../sim/control.ts';
 
 const SEED = Number(process.env.STIGMESH_SEED ?? 1);
@@ -80,6 +82,24 @@ describe(`mesh: pairing (seed ${SEED})`, () => {
     assert.equal(approved.state, 'active', 'both sides have declared');
     await town.until(bothActive, 2000, 'active at once: whoever approves dials');
     assert.deepEqual(bolt.mesh.peering.pairing(acme.peerId)?.theirs.gives, ['public']);
+  });
+
+  it('shows of whoever is away when it was here last, and not how far behind it is', async () => {
+    await town.join(bolt, await town.invite(acme));
+    await town.until(bothActive, 1000);
+    const view = (): Promise<PeerView> => town.run(acme.federation.peer(OPERATOR, bolt.peerId));
+    await town.simulation.runFor(2 * SEEN_WRITE_MS);
+    const here = await view();
+    assert.equal(here.lastSeenAt, Math.floor(town.simulation.now));
+    assert.deepEqual(here.lag, { outStatements: 0, inStatements: 0, outSeconds: 0, inSeconds: 0 });
+    const wentAt = town.simulation.now;
+    await town.run(bolt.stop());
+    await town.until(() => !acme.has(bolt), 1000);
+    await town.simulation.runFor(SEEN_WRITE_MS / 2);
+    const away = await view();
+    assert.ok(!away.connected && away.state === 'active');
+    assert.ok(Math.abs(away.lastSeenAt! - wentAt) < 1000, `${away.lastSeenAt! - wentAt} ms after it went`);
+    assert.deepEqual(away.lag, { outStatements: null, inStatements: null, outSeconds: null, inSeconds: null });
   });
 
   it('approves only whoever the operator compared', async () => {
