@@ -90,7 +90,7 @@ export async function acquireHomeLock(path: string, init: HomeLockInit): Promise
     throw new LockError(
       'home_lock_failed',
       `the home cannot be locked: ${(error as Error).message}`,
-      'check that the home directory exists and can be written',
+      'check that the home directory exists and can be written, and that its disk is not full',
       { cause: error },
     );
   } finally {
