@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
+import { syncBuiltinESMExports } from 'node:module';
 import { type AddressInfo, createServer } from 'node:net';
+import os from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Stream } from '@libp2p/interface';
@@ -76,6 +78,27 @@ describe('libp2p transport', () => {
     web.close();
     await once(web, 'close');
     await assert.rejects(dial(), { code: 'dial_failed', message: /ECONNREFUSED/ });
+  });
+
+  it('says what a sandbox has to allow it, before it listens on every address', async () => {
+    const ask = os.networkInterfaces;
+    const setAsking = (asking: typeof ask): void => {
+      os.networkInterfaces = asking;
+      syncBuiltinESMExports();
+    };
+    setAsking(() => {
+      // As Node says it where netlink sockets are forbidden (seccomp, EAFNOSUPPORT).
+      throw new Error('A system error occurred: uv_interface_addresses returned Unknown system error 97');
+    });
+    try {
+      for (const any of ['/ip4/0.0.0.0/tcp/0', '/ip6/::/tcp/0']) {
+        const failure = { code: 'listen_failed', message: /may not ask for the addresses/, hint: /AF_NETLINK/ };
+        await assert.rejects(loopbackTransport({ listen: ['/ip4/127.0.0.1/tcp/0', any] }).start(), failure, any);
+      }
+      await started(loopbackTransport());
+    } finally {
+      setAsking(ask);
+    }
   });
 
   it('says so when it cannot listen, and leaves nothing behind', async () => {

@@ -22,7 +22,7 @@ import { Libp2pFrameStream } from './frames.ts';
 import { Gater } from './gater.ts';
 import { Libp2pGossip } from './gossip.ts';
 import { createHost, stopHost } from './host.ts';
-import { listenError } from './listen-error.ts';
+import { assertAddressesKnown, listenError } from './listen-error.ts';
 import { ServedProtocol } from './served.ts';
 
 export interface Libp2pTransportInit {
@@ -239,6 +239,7 @@ export class Libp2pTransport implements Transport {
     host.addEventListener('connection:close', ({ detail }) => this.#closed(detail));
     for (const served of this.#served.values()) await this.#serve(host, served);
     try {
+      assertAddressesKnown(this.#init.listen);
       await host.start();
     } catch (cause) {
       this.#state = 'stopped';
