@@ -94,15 +94,15 @@ export async function driveSession(
   const unfollow = sets.on((commits: readonly SetCommit[]) => {
     for (const { set, hlc, digest } of commits) named.get(set.name)?.insert(hlc, digest);
   });
-  const stop = (why: string): void => {
-    session.close('stopped', why);
+  const stop = (why: string, reason: 'stopped' | 'budget_time' = 'stopped'): void => {
+    session.close(reason, why);
     stream.abort(new Error(why));
   };
   const onAbort = (): void => stop('the session was ended here');
   signal.addEventListener('abort', onAbort, { once: true });
   if (signal.aborted) onAbort();
   const timer = world.setTimeout(
-    () => stop('the session took too long'),
+    () => stop('the session took too long', 'budget_time'),
     session.deadline - now() + SYNC_DEADLINE_GRACE_MS,
   );
   try {

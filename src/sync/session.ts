@@ -196,9 +196,12 @@ export class SyncSession {
     this.#counters.refused += refused;
   }
 
-  /** Ends the session on this side: `stopped` tells the peer, `disconnected` says that it is gone. */
-  close(reason: 'stopped' | 'disconnected', detail?: string): void {
-    if (this.#result === undefined) this.#end(reason, detail, reason === 'stopped');
+  /**
+   * Ends the session on this side: `stopped`, and `budget_time` past the deadline, tell the peer; `disconnected` says that it
+   * is gone.
+   */
+  close(reason: 'stopped' | 'budget_time' | 'disconnected', detail?: string): void {
+    if (this.#result === undefined) this.#end(reason, detail, reason !== 'disconnected');
   }
 
   /** Computes a first slice of something; `next` goes on with it. */

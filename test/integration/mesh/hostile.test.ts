@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { decodeStatement } from '../../../src/facts/index.ts';
 import { encodeBlock } from '../../../src/mesh/block.ts';
-import { FETCH_TIMEOUT_MS, MAX_FETCH_DIGESTS } from '../../../src/mesh/data-limits.ts';
+import { FETCH_TIMEOUT_MS, MAX_FETCH_DIGESTS, SYNC_DEADLINE_GRACE_MS } from '../../../src/mesh/data-limits.ts';
 import { encodeFetchRequest, FETCH, Fetcher } from '../../../src/mesh/fetch.ts';
 import { decodePushAnswer, encodeHeads, encodePushBlock, PUSH } from '../../../src/mesh/push-frames.ts';
 import { SYNC } from '../../../src/mesh/sync-session.ts';
 import type { FrameStream, Protocol } from '../../../src/mesh/transport.ts';
 import type { WireStatement } from '../../../src/node/federation.ts';
+import { encodeFrame } from '../../../src/sync/frames.ts';
+import { FIRST_KEY } from '../../../src/sync/key.ts';
+import { MAX_SESSION_MS } from '../../../src/sync/limits.ts';
 import { type MeshNode, SEED, TestMesh } from '../../support/mesh-node.ts';
 import { who } from '../../support/test-node.ts';
 
@@ -242,6 +245,38 @@ describe(`mesh: what hostile peers send (seed ${SEED})`, () => {
     assert.ok(acme.mesh.score(rogue.peerId) < 0);
     assert.ok(acme.events.some(({ type }) => type === 'sync.failed'));
     assert.ok((await audited('sync_failed')).length > 0);
+  });
+
+  it('fault 26: a reconciliation that hardly moves ends at its time, told and audited; other peers notice nothing', async () => {
+    await begin();
+    const other = await mesh.start('other');
+    await mesh.connect(acme, other);
+    await mesh.run(5000);
+    await rogue.transport.handle(
+      SYNC,
+      async (stream) => {
+        await stream.receive();
+        await stream.send(encodeFrame({ type: 'welcome', nonce: Buffer.alloc(16), proof: null, accepts: 1 }));
+        for (let n = 1; ; n++) {
+          // Just before the stream would count as dead.
+          await new Promise<void>((resolve) => rogue.world.setTimeout(resolve, SYNC.idleMs - 10_000));
+          const entry = { tag: `${n}`.padStart(16, '0'), count: 1, fingerprint: Buffer.alloc(16), newest: FIRST_KEY };
+          await stream.send(encodeFrame({ type: 'vector', entries: [entry] }));
+        }
+      },
+      () => true,
+    );
+    const startedAt = mesh.simulation.now;
+    const asked = assert.rejects(acme.mesh.sync(rogue.peerId), { code: 'sync_failed', message: /budget_time/ });
+    await mesh.run(10_000);
+    const fair = await other.assert('fair', { scope: 'company' });
+    await mesh.simulation.run(acme.mesh.sync(other.peerId));
+    assert.ok(await acme.holds(fair));
+    await mesh.simulation.run(asked);
+    assert.ok(mesh.simulation.now - startedAt <= MAX_SESSION_MS + SYNC_DEADLINE_GRACE_MS + 1000);
+    assert.equal(acme.mesh.lastSync(rogue.peerId)?.result, 'budget_time');
+    const { entries } = await acme.node.audit.list(who, { type: 'sync_failed', limit: 50 });
+    assert.ok(JSON.stringify(entries).includes('budget_time'), JSON.stringify(entries));
   });
 
   it('fault 31: a statement a day ahead is refused, told, and does not move our clock', async () => {
