@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { isAuthority } from '../../facts/index.ts';
+import { NodeError } from '../../node/errors.ts';
 import type { PeerView } from '../../node/federation.ts';
 import { SYNC_WAIT_MS } from '../limits.ts';
 import { text } from '../schema/facts.ts';
@@ -121,10 +123,14 @@ const discover = operation({
   rate: 'write',
   input: { query: z.object({ org: text.max(253).optional().describe('Authority to look for') }) },
   output: schema.discovered,
-  errors: ['mesh_disabled', 'peer_timeout'],
+  errors: ['mesh_disabled', 'peer_timeout', 'invalid_query'],
   async handler(call, { query }) {
     const mesh = meshOf(call);
-    const [found, known] = await Promise.all([mesh.discover(call.who, query.org ?? null), mesh.peers(call.who)]);
+    const org = query.org?.toLowerCase() ?? null;
+    if (org !== null && !isAuthority(org)) {
+      throw new NodeError('invalid_query', 'org is not the name of an organisation', 'name one like acme.example');
+    }
+    const [found, known] = await Promise.all([mesh.discover(call.who, org), mesh.peers(call.who)]);
     const states = new Map(known.map(({ peerId, state }) => [peerId, state]));
     return {
       body: {

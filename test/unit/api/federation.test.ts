@@ -314,7 +314,12 @@ describe('API of the mesh', () => {
         [two.peerId, 'dht', 'active'],
       ],
     );
-    assert.equal((await ok('GET', '/discover?org=other.example')).peers.length, 1);
+    for (const name of ['other.example', 'Other.Example']) {
+      assert.equal((await ok('GET', `/discover?org=${name}`)).peers.length, 1, name);
+    }
+    for (const name of ['bad%20name!', 'other..example', `${'o'.repeat(250)}.co`]) {
+      assert.equal((await refused('invalid_query', 'GET', `/discover?org=${name}`)).status, 400, name);
+    }
   });
 
   it('reconciles with one peer or all, and tells how far behind each is', async () => {
