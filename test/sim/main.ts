@@ -87,15 +87,16 @@ async function main(): Promise<number> {
     return (await run({ ...shared, seed, onTrace })) ? 0 : 1;
   }
   const from = numberOf('from', values.from);
+  const seeds = numberOf('seeds', values.seeds);
   const until = values.minutes === undefined ? undefined : Date.now() + numberOf('minutes', values.minutes) * 60_000;
   const failed: number[] = [];
   let runs = 0;
-  for (let seed = from; until === undefined ? seed < from + Number(values.seeds) : Date.now() < until; seed++) {
+  for (let seed = from; until === undefined ? seed < from + seeds : Date.now() < until; seed++) {
     runs += 1;
     if (!(await run({ ...shared, seed }))) failed.push(seed);
   }
   console.log(`${runs} runs, ${failed.length} failed${failed.length > 0 ? `: seeds ${failed.join(', ')}` : ''}`);
-  return failed.length === 0 ? 0 : 1;
+  return failed.length === 0 && runs > 0 ? 0 : 1;
 }
 
 process.exitCode = await main();
