@@ -65,7 +65,7 @@ describe('the checkers of the simulation', () => {
     await inLab(plan, { seed: 1 }, async (lab) => {
       await writeAndWait(lab);
       await lab.settle(120_000);
-      assert.ok(lab.safety.checked > 20 && lab.safety.rebuilt === 3);
+      assert.ok(lab.safety.checked > 20 && lab.safety.rebuilt === 3 && lab.safety.named > 0);
     });
   });
 
@@ -73,6 +73,14 @@ describe('the checkers of the simulation', () => {
     const daemons = [A, tampered(B, asOneOf('a.example')), tampered(C, asOneOf('a.example'))];
     const run = inLab({ daemons, pairs: [both('a1', 'b1'), both('b1', 'c1')] }, { seed: 2 }, writeAndWait);
     await assert.rejects(run, breaks('who may hold what'));
+  });
+
+  it('notice a reconciliation that names what is not shared', async () => {
+    const talkative = tampered(A, (parts) =>
+      withSets(parts, (sets) => ({ list: (pairing) => sets.list({ ...pairing, peerOrg: pairing.org }) })),
+    );
+    const run = inLab({ daemons: [talkative, B], pairs: [both('a1', 'b1')] }, { seed: 11 }, writeAndWait);
+    await assert.rejects(run, breaks('what is not shared has no name'));
   });
 
   it('notice a sender that does not ask what is shared', async () => {

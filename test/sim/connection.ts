@@ -171,6 +171,9 @@ export class SimConnectionEnd implements Connection {
       world: this.local.world,
       transmit: (message) => {
         if (this.#state !== 'open') return;
+        if (message.type === 'data') {
+          this.#network.onFrame?.(this.local.peerId, this.peerId, protocol.id, message.frame);
+        }
         this.transmit(sizeOf(message), labelOf(message, id), () => this.#peer.#streams.get(id)?.take(message));
       },
       ended: () => {

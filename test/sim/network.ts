@@ -62,6 +62,8 @@ export class SimNetwork {
   readonly #dark = new Set<string>();
   /** Ends that sent what did not get through yet, closed ones included. */
   readonly held = new Set<SimConnectionEnd>();
+  /** Told of every frame that is sent on a stream. */
+  onFrame: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined;
   /** Who provides which name. */
   readonly rendezvous = new Map<string, Map<string, SimTransport>>();
 

@@ -1,8 +1,10 @@
 import { parseCid } from '../../src/facts/index.ts';
+import { SYNC } from '../../src/mesh/sync-session.ts';
 import { reindex } from '../../src/node/maintenance.ts';
 import { fromJson } from '../../src/node/records.ts';
 import type { Head } from '../../src/node/writer.ts';
 import * as keys from '../../src/store/keys.ts';
+import { decodeFrame, FRAME } from '../../src/sync/frames.ts';
 import { digestOfKey, END_KEY, FIRST_KEY } from '../../src/sync/key.ts';
 import type { Cluster } from './cluster.ts';
 import type { SimDaemon } from './daemon.ts';
@@ -32,6 +34,14 @@ const COMMIT_MS = 1_000;
 const NEVER_BETWEEN_HONEST =
   /^(?:bad_signature|not_canonical|invalid_|text_too_large|statement_too_large|too_deep|lone_surrogate|reserved_entity|unknown_origin|malformed_frame|frame_too_large|protocol_violation|unrequested|sync_abuse|sync_false|key_revoked)/;
 
+/** Names of sets that one daemon told another one in a reconciliation. */
+interface Told {
+  readonly from: SimDaemon;
+  readonly to: SimDaemon;
+  readonly names: readonly string[];
+  readonly at: number;
+}
+
 interface Watched {
   readonly log: LogWatch;
   head: Pick<Head, 'seq' | 'auditSeq' | 'hlc'>;
@@ -53,9 +63,11 @@ export class Safety {
   readonly #cluster: Cluster;
   readonly #init: SafetyInit;
   readonly #watched = new Map<string, Watched>();
-  /** Statements looked at, and daemons looked into: that checks were made at all. */
+  readonly #told: Told[] = [];
+  /** Statements looked at, daemons looked into, names of sets heard: that checks were made at all. */
   checked = 0;
   rebuilt = 0;
+  named = 0;
 
   constructor(cluster: Cluster, init: SafetyInit = {}) {
     this.#cluster = cluster;
@@ -69,6 +81,13 @@ export class Safety {
         acknowledged: new Set(),
       });
     }
+    cluster.network.onFrame = (from, to, protocol, frame) => {
+      if (protocol !== SYNC.id || frame[0] !== FRAME.names) return;
+      const [teller, told] = [cluster.byPeerId(from), cluster.byPeerId(to)];
+      const said = decodeFrame(frame);
+      if (!teller || !told || cluster.isLiar(teller.name) || said.type !== 'names') return;
+      this.#told.push({ from: teller, to: told, names: said.names, at: cluster.simulation.now });
+    };
   }
 
   /** What a daemon holds, as of the last look. */
@@ -97,6 +116,7 @@ export class Safety {
       watched.lookedAt = this.#cluster.simulation.now;
       if (daemon.isUp) this.#checkBlame(daemon);
     }
+    for (const told of this.#told.splice(0)) this.#checkTold(told);
   }
 
   /** Whether everything acknowledged is still there. @throws Violation */
@@ -178,6 +198,23 @@ export class Safety {
     if (!mayTake(said, { from, to: daemon }, terms)) {
       const agreed = `takes ${JSON.stringify(terms.ours)}, given ${JSON.stringify(terms.theirs)}`;
       throw new Violation('who may hold what', `${daemon.name} took ${what} in ${set} from ${from.name}: ${agreed}`);
+    }
+  }
+
+  /** Whether a daemon named a set to one that may hold nothing of it: what is not shared does not even have a name. */
+  #checkTold({ from, to, names, at }: Told): void {
+    const { ledger, simulation } = this.#cluster;
+    const [ours, theirs] = [
+      [to, from],
+      [from, to],
+    ].map(([owner, peer]) => ledger.during(owner!.name, peer!.name, at - UNDER_WAY_MS, simulation.now));
+    for (const name of names) {
+      const held = [...this.held(from).values()].find(({ set }) => set === name);
+      if (!held) continue;
+      this.named += 1;
+      const there = mayTake(held.said, { from, to }, { ours: ours!, theirs: theirs! });
+      if (there || mayTake(held.said, { from: to, to: from }, { ours: theirs!, theirs: ours! })) continue;
+      throw new Violation('what is not shared has no name', `${from.name} named ${name} to ${to.name}`);
     }
   }
 
