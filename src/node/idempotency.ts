@@ -49,24 +49,35 @@ export class Idempotency {
     group.remembered.set(name.toString('hex'), value);
     group.ops.push({ type: 'put', key: keys.idempotencyKey(name), value });
     group.ops.push({ type: 'put', key: keys.idempotencyAgeKey(group.now, name), value: Buffer.alloc(0) });
-    group.waits.push(this.#prune(group));
+    group.later(this.#stale(group));
   }
 
-  /** Each new key pays for the removal of a few old ones, so the table never outgrows a day's worth. */
-  async #prune(group: Group): Promise<void> {
+  /**
+   * Each new key pays for the removal of a few old ones, so the table never outgrows a day's worth.
+   *
+   * @returns what removes them, once it is known which keys the whole group uses again
+   */
+  async #stale(group: Group): Promise<() => void> {
     const scan = this.#store.scan(keys.idempotencyAgeRange(Math.max(0, group.now - IDEMPOTENCY_TTL_MS)));
+    const ages: Buffer[] = [];
+    const stale: Buffer[] = [];
     try {
       for (const { key } of await scan.next(IDEMPOTENCY_PRUNE)) {
-        group.ops.push({ type: 'del', key });
+        ages.push(key);
         const name = keys.idempotencyDigestOf(key);
         const value = await this.#store.get(keys.idempotencyKey(name));
-        const stale = value && fromJson<{ at: number }>(value).at + IDEMPOTENCY_TTL_MS <= group.now;
-        if (stale && !group.remembered.has(name.toString('hex')))
-          group.ops.push({ type: 'del', key: keys.idempotencyKey(name) });
+        if (value && fromJson<{ at: number }>(value).at + IDEMPOTENCY_TTL_MS <= group.now) stale.push(name);
       }
     } finally {
       await scan.close();
     }
+    return () => {
+      for (const key of ages) group.ops.push({ type: 'del', key });
+      for (const name of stale) {
+        if (!group.remembered.has(name.toString('hex')))
+          group.ops.push({ type: 'del', key: keys.idempotencyKey(name) });
+      }
+    };
   }
 }
 

@@ -58,8 +58,7 @@ export class Group {
   readonly notes = new Map<string, readonly PendingNote[]>();
   /** Answers to idempotency keys first used in this group, by name (hex). */
   readonly remembered = new Map<string, Buffer>();
-  /** Work that must end before the batch is written. */
-  readonly waits: Promise<void>[] = [];
+  readonly #waits: Promise<() => void>[] = [];
   /** Called once the group is durable. */
   readonly afterCommit: (() => void)[] = [];
   readonly now: number;
@@ -79,7 +78,22 @@ export class Group {
 
   /** How much the group holds: a refused job must leave it as it was. */
   get extent(): number {
-    return this.ops.length + this.dirty.size + this.added.size + this.waits.length + this.afterCommit.length;
+    return this.ops.length + this.dirty.size + this.added.size + this.#waits.length + this.afterCommit.length;
+  }
+
+  /**
+   * Work that must end before the batch is written, beside the preparing of other jobs: what it answers is run after all
+   * of them. Until then it must change nothing here, or the refusal of another job would look like half of a change.
+   */
+  later(work: Promise<() => void>): void {
+    this.#waits.push(work);
+    // A group that failed for another reason waits for nothing.
+    work.catch(() => {});
+  }
+
+  /** Ends what {@link later} took. */
+  async settleLater(): Promise<void> {
+    for (const end of await Promise.all(this.#waits)) end();
   }
 
   /** Takes the next local sequence number for a statement. */
@@ -296,7 +310,7 @@ export class Writer implements LocalWriter {
     }
     if (answers.length === 0) return;
     try {
-      await Promise.all(group.waits);
+      await group.settleLater();
       if (group.ops.length > 0 || group.dirty.size > 0) {
         await group.finish(views, clock.last);
         timer?.prepared();
