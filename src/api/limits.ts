@@ -74,6 +74,9 @@ export const MAX_RPC_BATCH_ANSWER_BYTES = 16 * 1024 * 1024;
 /** Answers are turned into text in pieces of this size, with a turn of the event loop between them (about 2 ms). */
 export const STRINGIFY_SLICE_BYTES = 256 * 1024;
 
+/** Peers described between two turns of the event loop, in a list of all there are (about 3 ms). */
+export const PEERS_PER_TURN = 256;
+
 /** Pages made at a time: the store reads with four threads, so more would only be held in memory side by side. */
 export const MAX_PAGES_AT_ONCE = 16;
 /** Answers that wait in sockets, all together, above which no page is begun (503, code `busy`). */

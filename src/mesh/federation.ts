@@ -31,7 +31,7 @@ import type { Peering } from './peering.ts';
 import type { Stranger } from './strangers.ts';
 import { UNKNOWN_LAG } from './sync-ledger.ts';
 import { delay, elapsedClock } from './timers.ts';
-import type { Transport } from './transport.ts';
+import type { Connection, Transport } from './transport.ts';
 import type { SyncReport } from './types.ts';
 import type { MeshWorld } from './world.ts';
 
@@ -87,7 +87,8 @@ export class Federation implements FederationService {
     const records = peers.list();
     const known = new Set(records.map(({ peerId }) => peerId));
     const strangers = peering.strangers.list().filter(({ peerId }) => !known.has(peerId));
-    return [...records, ...strangers.map(strangerRecord)].map((record) => this.#view(record));
+    const connections = this.#connections();
+    return [...records, ...strangers.map(strangerRecord)].map((record) => this.#view(record, connections));
   }
 
   async peer(who: Principal, peerId: string): Promise<PeerView> {
@@ -203,9 +204,10 @@ export class Federation implements FederationService {
       for (const id of waiting) await sync.sync(id).catch(() => {});
     };
     await Promise.all(Array.from({ length: MAX_PARALLEL_SYNCS }, worker));
+    const connections = this.#connections();
     return ids.flatMap((id) => {
       const record = this.#components.peers.get(id);
-      return record ? [this.#view(record)] : [];
+      return record ? [this.#view(record, connections)] : [];
     });
   }
 
@@ -253,10 +255,17 @@ export class Federation implements FederationService {
     return stranger ? strangerRecord(stranger) : peers.require(peerId);
   }
 
-  #view(record: PeerRecord): PeerView {
+  /** By peer: to look for each of a thousand peers among as many connections takes a twentieth of a second. */
+  #connections(): ReadonlyMap<string, Connection> {
+    // Of several connections of one peer the first counts, as where there is one peer to look for.
+    const connections = this.#components.transport.connections();
+    return new Map(connections.toReversed().map((connection) => [connection.peerId, connection]));
+  }
+
+  #view(record: PeerRecord, connections = this.#connections()): PeerView {
     const { transport, peering, sync, world } = this.#components;
     const { peerId } = record;
-    const connection = transport.connections().find((one) => one.peerId === peerId);
+    const connection = connections.get(peerId);
     const connected = peering.admits(peerId);
     return {
       ...record,

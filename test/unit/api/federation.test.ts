@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { ApiComponents } from '../../../src/api/components.ts';
-import { SYNC_WAIT_MS } from '../../../src/api/limits.ts';
+import { PEERS_PER_TURN, SYNC_WAIT_MS } from '../../../src/api/limits.ts';
 import { endpoints } from '../../../src/api/operations/index.ts';
 import type { Call, Operation } from '../../../src/api/operations/operation.ts';
 import { createManifest, decodeInvite } from '../../../src/identity/index.ts';
@@ -11,6 +11,7 @@ import type { AuditEntry, AuditQuery } from '../../../src/node/services.ts';
 import type { Permission } from '../../../src/policy/principal.ts';
 import { Contract } from '../../conformance/contract.ts';
 import { FakeFederation, testKey } from '../../support/fake-federation.ts';
+import { numberedPeer } from '../../support/org.ts';
 import { FakeTimers, principal, type Running, settle, start, stopAll } from './fakes.ts';
 
 const contract = new Contract(join(import.meta.dirname, '../../conformance/data/stigmem-openapi-0.9.0a10.json'));
@@ -88,6 +89,24 @@ describe('API of the mesh', () => {
     assert.equal((await ok('GET', '/peers?state=active')).peers.length, 2);
     assert.equal((await call('GET', '/peers?state=gone')).status, 422);
     assert.deepEqual(await ok('GET', `/peers/${other.peerId}`), peer);
+  });
+
+  it('lists thousands of peers with turns of the event loop in between', async () => {
+    for (let n = 0; n < 2 * PEERS_PER_TURN; n++) mesh.put({ peerId: numberedPeer(n), state: 'revoked' });
+    const list = endpoints.find(({ name }) => name === 'peer.list') as Operation;
+    const identity = { org: 'acme.example' };
+    const components = { federation: mesh, identity } as unknown as ApiComponents;
+    let turns = 0;
+    const count = (): void => {
+      turns += 1;
+      if (turns < 100) setImmediate(count);
+    };
+    setImmediate(count);
+    const input = { params: {}, query: {}, headers: {}, body: {} };
+    const { body } = await list.handler({ components, who: principal() } as Call, input);
+    const during = turns;
+    assert.equal((body as { peers: unknown[] }).peers.length, 2 * PEERS_PER_TURN);
+    assert.ok(during >= 2, `${during} turns`);
   });
 
   it('says what flows: what one side gives and the other takes, everything within an organisation, nothing unless active', async () => {
