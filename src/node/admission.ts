@@ -80,6 +80,9 @@ export interface AdmissionInit {
 }
 
 const EMPTY = Buffer.alloc(0);
+/** Notes read at a time where the newest that counts is wanted: nearly always the first. */
+const NEWEST_NOTES = 16;
+
 /**
  * The one door of the log. Every statement, whatever way it came, is decoded strictly, hashed, its signature and its
  * origin's authority checked, its clock believed or not, and only then added, in the writer's turn.
@@ -239,8 +242,8 @@ export class Admission {
     let { until, supersededBy } = entry;
     if (!isNew) {
       // What others said about this statement may have come before it. Nobody can name a statement made just now.
-      supersededBy = await this.#superseder(group, digest, statement.org);
-      until = await this.#effectiveUntil(group, digest, entry);
+      supersededBy = await this.#superseder(group, digest, statement.org, true);
+      until = await this.#effectiveUntil(group, digest, entry, true);
     }
     state.entries.set(id, { ...entry, until, supersededBy });
     state.fresh.add(id);
@@ -298,11 +301,13 @@ export class Admission {
     const note: Note = { org, ...(origin === null ? {} : { origin, seq }), ...(ttl && { ttl }) };
     const by = Buffer.from(digest).toString('hex');
     const id = Buffer.from(target).toString('hex');
+    const statement = group.added.get(id) ?? (await this.#stored(target));
+    // What another organisation says about it never counts, and would only be in the way of what does.
+    if (statement && isFact(statement) && statement.org !== from.org) return;
     group.ops.push({ type: 'put', key: keys.noteKey(target, kind, from.hlc, digest), value: toJson(note) });
     this.#components.noted.add(target);
     group.notes.set(id, [...(group.notes.get(id) ?? []), { kind, hlc: from.hlc, id: by, note }]);
-    const statement = group.added.get(id) ?? (await this.#stored(target));
-    if (!statement || !isFact(statement) || statement.org !== from.org) return;
+    if (!statement || !isFact(statement)) return;
     // What does not count, does nothing; if it comes to count, its targets are judged again.
     if (this.#components.standing.of(signed) !== 'good') return;
     const state = await this.#components.views.load(keyOf(statement)!);
@@ -327,29 +332,55 @@ export class Admission {
     return record && storedStatement(decodeLogRecord(record, digest));
   }
 
-  /** What was said about a statement, here and in the group being prepared. */
-  async #notes(group: Group, target: Uint8Array, kind: keys.NoteKind, org: string): Promise<PendingNote[]> {
-    if (!this.#components.noted.mayHave(target)) return [];
-    const notes = (group.notes.get(Buffer.from(target).toString('hex')) ?? []).filter(
-      (pending) => pending.kind === kind,
-    );
-    await forEachSlice(this.#components.store, keys.noteRange(target, kind), (rows) => {
-      for (const { key, value } of rows) {
-        const { hlc, digest } = keys.orderOf(key);
-        notes.push({ kind, hlc, id: digest.toString('hex'), note: fromJson<Note>(value) });
-      }
-      return undefined;
-    });
-    const { standing } = this.#components;
-    return notes.filter(({ hlc, note }) => {
+  /**
+   * What the own org said about a statement and counts, here and in the group being prepared. Of a ttl only the newest is
+   * asked for, so that each further one costs no look at all before it.
+   *
+   * @param isFirst whether the statement itself came just now: what others had said about it is dropped then
+   */
+  async #notes(
+    group: Group,
+    target: Uint8Array,
+    kind: keys.NoteKind,
+    org: string,
+    isFirst: boolean,
+  ): Promise<PendingNote[]> {
+    const { standing, store, noted } = this.#components;
+    if (!noted.mayHave(target)) return [];
+    const counts = ({ hlc, note }: PendingNote): boolean => {
       const { origin = null, seq = 0 } = note;
       return note.org === org && standing.of({ org, origin, hlc, seq }) === 'good';
-    });
+    };
+    const pending = (group.notes.get(Buffer.from(target).toString('hex')) ?? []).filter((one) => one.kind === kind);
+    const drop = ({ hlc, id, note }: PendingNote): void => {
+      if (!isFirst || note.org === org) return;
+      group.ops.push({ type: 'del', key: keys.noteKey(target, kind, hlc, Buffer.from(id, 'hex')) });
+    };
+    pending.forEach(drop);
+    const notes = pending.filter(counts);
+    const isNewestEnough = kind === keys.NOTE.ttl && !isFirst;
+    await forEachSlice(
+      store,
+      { ...keys.noteRange(target, kind), reverse: true },
+      (rows) => {
+        for (const { key, value } of rows) {
+          const { hlc, digest } = keys.orderOf(key);
+          const one = { kind, hlc, id: digest.toString('hex'), note: fromJson<Note>(value) };
+          drop(one);
+          if (!counts(one)) continue;
+          notes.push(one);
+          if (isNewestEnough) return false;
+        }
+        return undefined;
+      },
+      isNewestEnough ? NEWEST_NOTES : undefined,
+    );
+    return notes;
   }
 
   /** The own org's statement that supersedes this one; of several the smallest digest, so that order is no matter. */
-  async #superseder(group: Group, digest: Uint8Array, org: string): Promise<string | null> {
-    const notes = await this.#notes(group, digest, keys.NOTE.supersedes, org);
+  async #superseder(group: Group, digest: Uint8Array, org: string, isFirst = false): Promise<string | null> {
+    const notes = await this.#notes(group, digest, keys.NOTE.supersedes, org, isFirst);
     return notes.map(({ id }) => id).sort()[0] ?? null;
   }
 
@@ -358,9 +389,10 @@ export class Admission {
     group: Group,
     target: Uint8Array,
     entry: Pick<StoredEntry, 'org' | 'hlc' | 'ownUntil'>,
+    isFirst = false,
   ): Promise<number | null> {
-    const notes = await this.#notes(group, target, keys.NOTE.ttl, entry.org);
-    const ttl = notes.sort(compareEntries).at(-1)?.note.ttl;
+    const [first, ...others] = await this.#notes(group, target, keys.NOTE.ttl, entry.org, isFirst);
+    const ttl = others.reduce((newest, one) => (compareEntries(newest!, one) < 0 ? one : newest), first)?.note.ttl;
     if (!ttl || ttl.confidence === 0) return entry.ownUntil;
     if (ttl.value.type === 'number') {
       // Any double is a number of seconds, but only so many are an instant that can be stored and spelled.

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { sha256, statementId } from '../../src/facts/index.ts';
+import type { WireStatement } from '../../src/node/federation.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { Scan, ScanOptions } from '../../src/store/store.ts';
+import { admitPeer, at, codes, type OrgNode, openOrgNode, Signer, send } from '../support/node-pair.ts';
+import { assertSound } from '../support/soundness.ts';
+import { TestClock, who } from '../support/test-node.ts';
+
+/** A store that counts the rows read of it: what a statement costs shows here, whatever the machine is busy with. */
+class CountingStore extends MemoryStore {
+  rows = 0;
+  bytes = 0;
+
+  override async get(key: Uint8Array): Promise<Buffer | undefined> {
+    const value = await super.get(key);
+    this.#count([value]);
+    return value;
+  }
+
+  override scan(options: ScanOptions): Scan {
+    const scan = super.scan(options);
+    const next = async (count: number) => {
+      const entries = await scan.next(count);
+      this.#count(entries.map(({ value }) => value));
+      return entries;
+    };
+    return { next, close: () => scan.close() };
+  }
+
+  #count(values: readonly (Uint8Array | undefined)[]): void {
+    for (const value of values) {
+      this.rows += 1;
+      this.bytes += value?.length ?? 0;
+    }
+  }
+
+  /** What is read while something runs. */
+  async during(run: () => Promise<unknown>): Promise<{ rows: number; bytes: number }> {
+    const { rows, bytes } = this;
+    await run();
+    return { rows: this.rows - rows, bytes: this.bytes - bytes };
+  }
+}
+
+const idOf = ({ bytes }: WireStatement): string => statementId(sha256(bytes));
+
+describe('mesh: a small statement of a peer costs little, whatever it sent before', function () {
+  this.timeout(60_000);
+  let store: CountingStore;
+  let clock: TestClock;
+  let acme: OrgNode;
+  let beta: Signer;
+  let gamma: Signer;
+
+  beforeEach(async () => {
+    store = new CountingStore();
+    clock = new TestClock();
+    acme = await openOrgNode('acme.example', { clock, store });
+    beta = new Signer('beta.example', clock.now);
+    gamma = new Signer('gamma.example', clock.now);
+    await admitPeer(acme, beta);
+    await admitPeer(acme, gamma);
+  });
+  afterEach(() => acme.node.stop());
+
+  const accepts = async (from: Signer, statements: readonly WireStatement[]): Promise<void> => {
+    assert.deepEqual(new Set(codes(await send(acme, from.peerId, statements))), new Set(['accepted']));
+  };
+  const ttl = (by: Signer, of: string, ms: number, n: number, seconds = 1000 + n): WireStatement =>
+    by.fact(at(clock, ms, n), {
+      // A key of its own each: what is on one key is another matter.
+      entity: n % 2 === 0 ? `fact:${of}` : of,
+      relation: 'stigmem:ttl',
+      value: { type: 'number', v: seconds },
+    });
+  const many = <T>(count: number, make: (n: number) => T): T[] => Array.from({ length: count }, (_, n) => make(n));
+
+  it('an expiry set for the thousandth time reads none of those before it', async () => {
+    const target = beta.fact(at(clock, -5000));
+    await accepts(beta, [target]);
+    await accepts(
+      beta,
+      many(800, (n) => ttl(beta, idOf(target), -4000, n)),
+    );
+    // The key of the first one is in memory then.
+    await accepts(beta, [ttl(beta, idOf(target), -3000, 0)]);
+    const { rows } = await store.during(() => accepts(beta, [ttl(beta, idOf(target), -2000, 2, 6)]));
+    assert.ok(rows < 100, `${rows} rows for one statement`);
+    const { fact: found } = await acme.node.facts.get(who, idOf(target));
+    assert.equal(found.state, 'current');
+    clock.advance(1000);
+    assert.equal((await acme.node.facts.get(who, idOf(target))).fact.state, 'expired', 'the newest one counts');
+  });
+
+  it('what others say about a fact is not kept for it, whether it came before or after', async () => {
+    const target = beta.fact(at(clock, -5000));
+    const id = idOf(target);
+    const before = many(400, (n) => ttl(gamma, id, -1000, n, 0));
+    const after = many(400, (n) => ttl(gamma, id, -900, n, 0));
+    const supersedes = gamma.fact(at(clock, -800), { entity: 'stigmem://gamma.example/a/b' }, { supersedes: [id] });
+    await accepts(gamma, before);
+    await accepts(beta, [target]);
+    await accepts(gamma, [...after, supersedes]);
+    await accepts(beta, [ttl(beta, id, -3000, 0)]);
+    const { rows } = await store.during(() => accepts(beta, [ttl(beta, id, -2000, 2, 1)]));
+    assert.ok(rows < 100, `${rows} rows for one statement`);
+    assert.equal((await acme.node.facts.get(who, id)).fact.state, 'expired', 'its own organisation’s word does count');
+    await acme.node.stop();
+    await assertSound(store, () => acme.reopen());
+  });
+});
