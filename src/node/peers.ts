@@ -50,6 +50,8 @@ export class Peers implements PeerService {
   readonly #init: PeersInit;
   readonly #records = new Map<string, PeerRecord>();
   readonly #listeners = new Set<PeerListener>();
+  /** Records that wait to be written since they were seen, in one write: a network that fails takes everybody at once. */
+  readonly #seen = new Map<string, PeerRecord>();
   /** Earliest instant at which something expires. */
   #nextExpiry = Number.POSITIVE_INFINITY;
   #following: Promise<void> = Promise.resolve();
@@ -185,12 +187,18 @@ export class Peers implements PeerService {
     if (!isStale) return;
     const next = { ...record, lastSeenAt: at };
     this.#records.set(peerId, next);
-    const op = { type: 'put' as const, key: keys.peerKey(peerId), value: toJson(next) };
+    this.#seen.set(peerId, next);
+    if (this.#seen.size > 1) return;
     // After a change that is being written, which may be the end of this peer: the record before it must not come back.
     const write = this.#run(async () => {
+      const waiting = [...this.#seen];
+      this.#seen.clear();
       // What came in between stands.
-      if (this.#records.get(peerId) !== next) return;
-      await this.#components.writer.writeLocal(() => ({ ops: [op], audit: [], result: undefined }));
+      const ops = waiting
+        .filter(([id, seen]) => this.#records.get(id) === seen)
+        .map(([id, seen]) => ({ type: 'put' as const, key: keys.peerKey(id), value: toJson(seen) }));
+      if (ops.length === 0) return;
+      await this.#components.writer.writeLocal(() => ({ ops, audit: [], result: undefined }));
     });
     // It is written again with the next change; a store that fails says so by itself.
     write.catch(() => {});
