@@ -37,6 +37,8 @@ interface Held {
   readonly record: KeyRecord;
   /** Unix ms; infinite when it does not expire. */
   readonly expires: number;
+  /** When it was revoked or expires, whichever comes first (Unix ms). */
+  readonly ends: number;
   readonly principal: Principal;
 }
 
@@ -217,7 +219,7 @@ export class ApiKeys implements ApiKeyService {
         'leave raw_key out and the daemon makes one',
       );
     }
-    const dead = [...this.#byId.values()].filter((held) => !this.#isLive(held)).sort((a, b) => endOf(a) - endOf(b));
+    const dead = [...this.#byId.values()].filter((held) => !this.#isLive(held)).sort((a, b) => a.ends - b.ends);
     const { id, entity_uri, permissions, scopes, expires_at } = record;
     const detail = { key: id, entity_uri, permissions, scopes, expires_at };
     const audit: AuditEvent[] = [{ type: 'key_create', who, detail }];
@@ -241,9 +243,12 @@ export class ApiKeys implements ApiKeyService {
   }
 
   #keep(record: KeyRecord): void {
+    const expires =
+      record.expires_at === null ? Number.POSITIVE_INFINITY : parseInstant(record.expires_at, 'expires_at');
     const held: Held = {
       record,
-      expires: record.expires_at === null ? Number.POSITIVE_INFINITY : parseInstant(record.expires_at, 'expires_at'),
+      expires,
+      ends: record.revoked_at === null ? expires : Math.min(expires, parseInstant(record.revoked_at, 'revoked_at')),
       principal: {
         keyId: record.id,
         entity: record.entity_uri,
@@ -284,10 +289,6 @@ export class ApiKeys implements ApiKeyService {
   #newSecret(): string {
     return SECRET_PREFIX + Buffer.from(this.#components.randomBytes(SECRET_BYTES)).toString('base64url');
   }
-}
-
-function endOf({ record, expires }: Held): number {
-  return record.revoked_at === null ? expires : Math.min(expires, parseInstant(record.revoked_at, 'revoked_at'));
 }
 
 function infoOf({ hash: _hash, ...info }: KeyRecord): ApiKeyInfo {
