@@ -158,7 +158,8 @@ export class Supervisor {
   /** Tries at once, but never twice within the shortest pause: news can come in floods. */
   #soon(target: Target): void {
     if (target.state !== 'waiting') return;
-    const since = this.#components.world.now() - target.lastAttemptAt;
+    // A clock that was set back must not make this a wait for as long as it was set back.
+    const since = Math.max(0, this.#components.world.now() - target.lastAttemptAt);
     if (since >= RECONNECT_FIRST_MS) this.#enqueue(target);
     else this.#wait(target, RECONNECT_FIRST_MS - since);
   }
@@ -203,12 +204,14 @@ export class Supervisor {
     const recorded = peers.get(peerId)?.addrs ?? [];
     try {
       const allowed = allowedOnRecord(recorded);
-      const [onRecord, discovered] = await Promise.all([
+      const ways = Promise.all([
         dialable(recorded, allowed, resolve),
         dialable([...found.keys()], (addr) => found.get(addr)!, resolve),
       ]);
+      // Names cannot be given up, and without a network each takes as long as it likes.
+      const [onRecord, discovered] = await orAborted(ways, abandon.signal);
       const addrs = [...new Set([...onRecord.addrs, ...discovered.addrs])];
-      if (addrs.length > 0 && !abandon.signal.aborted) await transport.dial(peerId, addrs, abandon.signal);
+      if (addrs.length > 0) await transport.dial(peerId, addrs, abandon.signal);
     } catch (error) {
       const code = error instanceof MeshError ? error.code : 'internal_error';
       if (!abandon.signal.aborted) {
@@ -221,6 +224,18 @@ export class Supervisor {
     target.attempts += 1;
     // It becomes active, and is forgotten here, or it is tried again.
     if (this.#targets.get(peerId) === target) this.#wait(target, this.#pause(target));
+  }
+}
+
+/** What comes of some work, unless the signal aborts first: then whatever comes of it is nobody's business. @throws signal.reason */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 

@@ -43,6 +43,7 @@ interface Dial {
 /** A supervisor over peers on paper, in virtual time. */
 class Bench {
   readonly simulation = new Simulation({ seed: SEED });
+  readonly world = this.simulation.world('bench');
   readonly dials: Dial[] = [];
   readonly supervisor: Supervisor;
   readonly active = new Set<string>();
@@ -57,7 +58,7 @@ class Bench {
   constructor(init: { records?: readonly PeerRecord[]; resolve?: ResolveName; siblings?: readonly string[] } = {}) {
     const { records = [], resolve = async () => [], siblings = [] } = init;
     for (const record of records) this.#records.set(record.peerId, record);
-    const world = this.simulation.world('bench');
+    const { world } = this;
     const peers = {
       list: () => [...this.#records.values()],
       get: (peerId: string) => this.#records.get(peerId),
@@ -121,7 +122,7 @@ class Bench {
       await new Promise<void>((_, reject) => {
         const fail = (): void => reject(new MeshError('dial_failed', 'nobody there', ''));
         signal?.addEventListener('abort', fail, { once: true });
-        if (outcome === 'fails') this.simulation.world('bench').setTimeout(fail, 100);
+        if (outcome === 'fails') this.world.setTimeout(fail, 100);
       });
       throw new Error('not reached');
     } finally {
@@ -282,6 +283,31 @@ describe(`mesh: supervisor (seed ${SEED})`, () => {
     answer = ['8.8.4.4'];
     await bench.simulation.runFor(600_000);
     assert.deepEqual(bench.dials.at(-1)?.addrs, ['/ip4/8.8.4.4/tcp/4701']);
+  });
+
+  it('waits no longer than usual when the clock was set back', async () => {
+    bench = new Bench({ records: [makeRecord(1)] });
+    bench.supervisor.start();
+    await bench.simulation.runFor(1000);
+    const before = bench.dials.length;
+    bench.world.skewMs = -24 * 3_600_000;
+    bench.change(makeRecord(1, { addrs: ['/ip4/192.0.2.77/tcp/1'] }));
+    await bench.simulation.runFor(RECONNECT_FIRST_MS + 1);
+    assert.equal(bench.dials.length, before + 1);
+  });
+
+  it('stops at once while a name is being looked up that nobody answers for', async () => {
+    const names = Promise.withResolvers<string[]>();
+    bench = new Bench({
+      records: [makeRecord(1, { addrs: ['/dns4/mesh.bolt.example/tcp/4701'] })],
+      resolve: () => names.promise,
+    });
+    bench.supervisor.start();
+    await bench.simulation.runFor(1000);
+    await bench.simulation.run(bench.supervisor.stop());
+    names.resolve(['8.8.8.8']);
+    await bench.simulation.runFor(3_600_000);
+    assert.deepEqual([bench.dials, bench.supervisor.targets], [[], 0]);
   });
 
   it('stops with dials under way, and dials nothing afterwards', async () => {
