@@ -182,10 +182,12 @@ export class Libp2pDiscovery implements Discovery {
   }
 
   #later(ms: number, run: () => void): void {
+    // What was under way at a stop ends after it.
+    if (!this.#isRunning) return;
     const timer = this.#world.setTimeout(
       () => {
         this.#timers.delete(timer);
-        if (this.#isRunning) run();
+        run();
       },
       jittered(this.#world, ms),
     );
