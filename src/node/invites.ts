@@ -9,7 +9,7 @@ import type { InviteRecord, PeerRecord } from './federation.ts';
 import { MAX_CLOSED_INVITES, MAX_INVITE_LIFE_S, MAX_OPEN_INVITES } from './mesh-limits.ts';
 import type { InviteService, PeerDeclared } from './mesh-services.ts';
 import { normalTerms, peerPrincipal, requireFederate } from './peer-terms.ts';
-import { type Peers, revoked as peerRevoked } from './peers.ts';
+import { type Peers, revoked as peerRevoked, recovered } from './peers.ts';
 import { fromJson, toJson } from './records.ts';
 import type { Refusals } from './refusals.ts';
 import type { Serial } from './serial.ts';
@@ -31,6 +31,8 @@ export interface InvitesComponents {
 export class Invites implements InviteService {
   readonly #components: InvitesComponents;
   readonly #records = new Map<string, InviteRecord>();
+  /** How often the records were read from disk: what was decided over those before is void. */
+  #loads = 0;
 
   constructor(components: InvitesComponents) {
     this.#components = components;
@@ -38,14 +40,14 @@ export class Invites implements InviteService {
 
   /** Reads every invite into memory; call before anything else. */
   async load(): Promise<void> {
-    this.#records.clear();
+    const stored: InviteRecord[] = [];
     await forEachSlice(this.#components.store, keys.inviteRange(), (rows) => {
-      for (const { value } of rows) {
-        const record = fromJson<InviteRecord>(value);
-        this.#records.set(record.id, record);
-      }
+      for (const { value } of rows) stored.push(fromJson<InviteRecord>(value));
       return undefined;
     });
+    this.#records.clear();
+    for (const record of stored) this.#records.set(record.id, record);
+    this.#loads += 1;
   }
 
   list(): readonly InviteRecord[] {
@@ -148,6 +150,8 @@ export class Invites implements InviteService {
         'if it was not you, somebody else has it: tell whoever sent it to remove that peer',
       );
     }
+    // It was none when it declared itself, or would not have come this far.
+    if (known?.state === 'suspended') throw refusal('peer_refused', 'the peer is suspended', 'resume it first');
     if (record.expiresAt <= now()) throw refusal('invite_expired', 'the invite has expired', 'ask for a new one');
     const { org, orgKey } = declared;
     const approval = { ...record.terms, identity: { org, orgKey }, via: 'invite' as const };
@@ -171,7 +175,9 @@ export class Invites implements InviteService {
   }
 
   async #write(record: InviteRecord, event: AuditEvent, dropped: readonly InviteRecord[] = []): Promise<void> {
+    const loads = this.#loads;
     await this.#components.writer.submit(1, (group) => {
+      if (loads !== this.#loads) throw recovered();
       this.#put(group, record);
       for (const { id } of dropped) group.ops.push({ type: 'del', key: keys.inviteKey(id) });
       group.audit(event);

@@ -89,16 +89,16 @@ export class Manifests implements ManifestService {
    * follows is told of what changed with it.
    */
   async load(): Promise<void> {
+    const stored: ManifestRow[] = [];
+    await forEachSlice(this.#components.store, keys.manifestRange(), (rows) => {
+      for (const { value } of rows) stored.push(fromJson<ManifestRow>(value));
+      return undefined;
+    });
+    // At once: no organisation must be unknown for a moment, nor when the disk cannot be read.
     const known = new Map(this.#held);
     this.#held.clear();
     this.#seen.clear();
-    await forEachSlice(this.#components.store, keys.manifestRange(), (rows) => {
-      for (const { value } of rows) {
-        const row = fromJson<ManifestRow>(value);
-        this.#keep({ ...row, nodes: nodesOf(row) });
-      }
-      return undefined;
-    });
+    for (const row of stored) this.#keep({ ...row, nodes: nodesOf(row) });
     for (const [authority, held] of this.#held) {
       if (known.get(authority)?.manifest.signature === held.manifest.signature) continue;
       for (const listener of this.#listeners) listener(this.#view(held));
@@ -388,9 +388,11 @@ export class Manifests implements ManifestService {
   }
 
   #forgetOldest(group: Group, besides: string): void {
-    const beyond = this.#seen.size + (this.#staged.get(group)?.size ?? 0) - MAX_SEEN_MANIFESTS;
+    const staged = this.#staged.get(group);
+    const beyond = this.#seen.size + (staged?.size ?? 0) - MAX_SEEN_MANIFESTS;
     if (beyond <= 0) return;
-    const oldest = [...this.#seen].filter((name) => name !== besides).slice(0, beyond);
+    // One that this group renews, or pins, is none that nobody uses.
+    const oldest = [...this.#seen].filter((name) => name !== besides && !staged?.has(name)).slice(0, beyond);
     for (const name of oldest) group.ops.push({ type: 'del', key: keys.manifestKey(name) });
     group.afterCommit.push(() => {
       for (const name of oldest) {

@@ -24,7 +24,7 @@ import type { Group, Writer } from './writer.ts';
 export interface PeersComponents {
   readonly store: Reader;
   readonly writer: Writer;
-  readonly standing: Pick<Standing, 'pair'>;
+  readonly standing: Pick<Standing, 'pair' | 'isKeyRevoked'>;
   readonly now: () => number;
   /** Throws for what is no Ed25519 peer id. */
   readonly publicKeyOf: (peerId: string) => Uint8Array;
@@ -55,6 +55,10 @@ export class Peers implements PeerService {
   /** Earliest instant at which something expires. */
   #nextExpiry = Number.POSITIVE_INFINITY;
   #following: Promise<void> = Promise.resolve();
+  /** What manifests said that could not be written. */
+  readonly #unfollowed = new Map<string, KnownManifest>();
+  /** How often the records were read from disk: what was decided over those before is void. */
+  #loads = 0;
 
   constructor(components: PeersComponents, init: PeersInit) {
     this.#components = components;
@@ -66,15 +70,16 @@ export class Peers implements PeerService {
    * is told of what changed with it.
    */
   async load(): Promise<void> {
-    const known = new Map(this.#records);
-    this.#records.clear();
+    const stored: PeerRecord[] = [];
     await forEachSlice(this.#components.store, keys.peerRange(), (rows) => {
-      for (const { value } of rows) {
-        const record = fromJson<PeerRecord>(value);
-        this.#records.set(record.peerId, record);
-      }
+      for (const { value } of rows) stored.push(fromJson<PeerRecord>(value));
       return undefined;
     });
+    // At once: whoever is removed must not be a stranger for a moment, nor when the disk cannot be read.
+    const known = new Map(this.#records);
+    this.#records.clear();
+    for (const record of stored) this.#records.set(record.peerId, record);
+    this.#loads += 1;
     this.#expect();
     for (const [peerId, peer] of this.#records) {
       const before = known.get(peerId);
@@ -144,6 +149,7 @@ export class Peers implements PeerService {
     return this.#run(async () => {
       const old = this.require(peerId);
       if (old.state === 'revoked') throw revoked();
+      this.#assertKey(declared.org, peerId);
       if (!old.approved) throw refused('nobody here approved this peer', "approve it: 'stigmesh peers approve'");
       if (old.org !== null && old.org !== declared.org) {
         throw refused(
@@ -166,6 +172,7 @@ export class Peers implements PeerService {
       const old = this.get(peerId);
       if (old?.state === 'revoked') throw revoked();
       if (declared.org !== this.#init.org) throw refused('not a daemon of our organisation', 'pair with it');
+      this.#assertKey(declared.org, peerId);
       this.#assertPeer(peerId);
       if (!old?.approved) this.#assertRoom();
       const base = { ...(old ?? this.#fresh(peerId, 'org')), via: 'org' as const, ours: SIBLING_TERMS, approved: true };
@@ -193,12 +200,15 @@ export class Peers implements PeerService {
     const write = this.#run(async () => {
       const waiting = [...this.#seen];
       this.#seen.clear();
-      // What came in between stands.
-      const ops = waiting
-        .filter(([id, seen]) => this.#records.get(id) === seen)
-        .map(([id, seen]) => ({ type: 'put' as const, key: keys.peerKey(id), value: toJson(seen) }));
-      if (ops.length === 0) return;
-      await this.#components.writer.writeLocal(() => ({ ops, audit: [], result: undefined }));
+      // What came in between stands, also what turns out to be on disk when the writer looks.
+      const isAsSeen = ([id, seen]: [string, PeerRecord]): boolean => this.#records.get(id) === seen;
+      if (!waiting.some(isAsSeen)) return;
+      await this.#components.writer.writeLocal(() => {
+        const ops = waiting
+          .filter(isAsSeen)
+          .map(([id, seen]) => ({ type: 'put' as const, key: keys.peerKey(id), value: toJson(seen) }));
+        return { ops, audit: [], result: undefined };
+      });
     });
     // It is written again with the next change; a store that fails says so by itself.
     write.catch(() => {});
@@ -249,9 +259,11 @@ export class Peers implements PeerService {
     this.#assertPeer(peerId);
     const { identity, via = 'approval', addrs, expiresAt = null } = input;
     const old = this.get(peerId);
-    if (old?.revokedBy === 'manifest') {
-      throw new NodeError('peer_revoked', 'its organisation revoked the key of this peer', 'ask it for another node');
-    }
+    if (old?.revokedBy === 'manifest') throw keyRevoked();
+    const org = identity?.org ?? old?.org;
+    if (org != null) this.#assertKey(org, peerId);
+    // An invite may have been on its way when our operator removed the peer.
+    if (old?.state === 'revoked' && via === 'invite') throw revoked();
     if (!old?.approved || old.state === 'revoked') this.#assertRoom();
     if (identity && old?.org != null && (old.org !== identity.org || old.orgKey !== identity.orgKey)) {
       throw new NodeError(
@@ -286,6 +298,7 @@ export class Peers implements PeerService {
 
   /** Ends what has run out. Called every second; never rejects. */
   async sweep(): Promise<void> {
+    for (const known of this.#unfollowed.values()) this.follow(known);
     const now = this.#components.now();
     if (now < this.#nextExpiry) return;
     await this.#run(async () => {
@@ -302,7 +315,9 @@ export class Peers implements PeerService {
   }
 
   /** Takes note that an organisation revoked node keys: peers with such a key are revoked here. */
-  follow({ authority, manifest }: KnownManifest): void {
+  follow(known: KnownManifest): void {
+    const { authority, manifest } = known;
+    this.#unfollowed.delete(authority);
     const nodes = manifest.nodes as readonly { readonly peer_id: string; readonly revoked_at?: string }[];
     const revokedIds = nodes.filter((node) => node.revoked_at !== undefined).map((node) => node.peer_id);
     this.#following = this.#following
@@ -315,7 +330,8 @@ export class Peers implements PeerService {
         }),
       )
       .catch(() => {
-        // What it signs is refused by the manifest anyway, and the next start comes here again.
+        // What it signs is refused by the manifest anyway. The next sweep tries again, unless a newer one did.
+        if (!this.#unfollowed.has(authority)) this.#unfollowed.set(authority, known);
       });
   }
 
@@ -372,6 +388,11 @@ export class Peers implements PeerService {
     return all.sort((a, b) => a.changedAt - b.changedAt).slice(0, Math.max(0, all.length - keep));
   }
 
+  /** What it shows may be older than what its organisation said since. @throws NodeError `peer_revoked` */
+  #assertKey(org: string, peerId: string): void {
+    if (this.#components.standing.isKeyRevoked(org, peerId)) throw keyRevoked();
+  }
+
   #assertPeer(peerId: string): void {
     if (peerId === this.#init.peerId) {
       throw new NodeError('peer_is_self', 'this daemon is no peer of itself', 'name another one');
@@ -399,7 +420,9 @@ export class Peers implements PeerService {
     const { peerId } = given;
     const before = this.#records.get(peerId);
     const next: PeerRecord = { ...given, changedAt: now() };
+    const loads = this.#loads;
     await writer.submit(1, (group) => {
+      if (loads !== this.#loads) throw recovered();
       also(group);
       group.ops.push({ type: 'put', key: keys.peerKey(peerId), value: toJson(next) });
       for (const gone of dropped) group.ops.push({ type: 'del', key: keys.peerKey(gone.peerId) });
@@ -449,6 +472,15 @@ function differs(a: PeerRecord, b: PeerRecord): boolean {
 
 export function revoked(): NodeError {
   return new NodeError('peer_revoked', 'the peer was removed', 'approve it again if that was a mistake');
+}
+
+function keyRevoked(): NodeError {
+  return new NodeError('peer_revoked', 'its organisation revoked the key of this peer', 'ask it for another node');
+}
+
+/** A write that had failed turned out to be on disk, and what is to be written now was decided without it. */
+export function recovered(): NodeError {
+  return new NodeError('busy', 'the store was recovered meanwhile', 'look at how things are now, and try again');
 }
 
 function refused(message: string, hint: string): NodeError {

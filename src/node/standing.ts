@@ -52,13 +52,13 @@ export class Standing {
 
   /** Reads who is trusted into memory; call before any view is computed. */
   async load(): Promise<void> {
-    this.#trust.clear();
+    const stored: [string, TrustRow][] = [];
     await forEachSlice(this.#components.store, keys.organisationRange(), (rows) => {
-      for (const { key, value } of rows) {
-        this.#trust.set(key.toString('utf8', 1), fromJson<TrustRow>(value));
-      }
+      for (const { key, value } of rows) stored.push([key.toString('utf8', 1), fromJson<TrustRow>(value)]);
       return undefined;
     });
+    this.#trust.clear();
+    for (const [org, row] of stored) this.#trust.set(org, row);
   }
 
   /** What of a statement's signer the views keep; null stands for this node itself. */

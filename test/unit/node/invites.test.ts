@@ -5,6 +5,8 @@ import type { InviteRecord } from '../../../src/node/federation.ts';
 import { MAX_CLOSED_INVITES, MAX_INVITE_LIFE_S, MAX_OPEN_INVITES } from '../../../src/node/mesh-limits.ts';
 import type { Principal } from '../../../src/policy/principal.ts';
 import * as keys from '../../../src/store/keys.ts';
+import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
 import { OPEN_TERMS, type OrgNode, openOrgNode, PUBLIC_TERMS, Signer } from '../../support/node-pair.ts';
 import { TestClock, who } from '../../support/test-node.ts';
 
@@ -111,6 +113,38 @@ describe('invites', () => {
     const [used] = await audits('invite_used');
     await acme.node.peers.remove(who, used!.detail!.peer_id as string);
     assert.equal(acme.node.peers.isPaired(used!.detail!.org as string), false);
+  });
+
+  it('fault 3: of two who come with one invite while the disk fails, one joins, also when the failed write landed', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    const t = await openOrgNode('acme.example', { clock, store });
+    const thief = new Signer('thief.example', clock.now);
+    const { record } = await t.node.invites.create(who, { ...OPEN_TERMS, expiresIn: DAY });
+    store.failBatches({ fault: 'EIO', times: 1, landed: true });
+    const results = await Promise.allSettled([
+      t.node.invites.redeem(record.id, beta.peerId, beta.declared(), () => true),
+      t.node.invites.redeem(record.id, thief.peerId, thief.declared(), () => true),
+    ]);
+    assert.deepEqual(
+      results.map((result) => result.status === 'rejected' && (result.reason as NodeError).code),
+      ['store_io', 'busy'],
+    );
+    const stealing = t.node.invites.redeem(record.id, thief.peerId, thief.declared(), () => true);
+    await assert.rejects(stealing, refuses('invite_spent'));
+    assert.equal(t.node.invites.get(record.id)!.usedBy, beta.peerId);
+    assert.deepEqual(
+      t.node.peers.list().map(({ peerId }) => peerId),
+      [beta.peerId],
+    );
+    // Nor is one taken back that somebody used.
+    const { record: second } = await t.node.invites.create(who, { ...OPEN_TERMS, expiresIn: DAY });
+    store.failBatches({ fault: 'EIO', times: 1, landed: true });
+    const gamma = new Signer('gamma.example', clock.now);
+    const used = t.node.invites.redeem(second.id, gamma.peerId, gamma.declared(), () => true);
+    const revoking = assert.rejects(t.node.invites.revoke(who, second.id), refuses('busy'));
+    await assert.rejects(used);
+    await revoking;
+    await assert.rejects(t.node.invites.revoke(who, second.id), refuses('invite_spent'));
   });
 
   it('are refused to whoever shows another organisation than it is on record with', async () => {
