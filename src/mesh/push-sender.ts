@@ -184,8 +184,15 @@ export class PushSender {
       return true;
     }
     if (this.#inFlight.length >= PUSH_WINDOW_BLOCKS || this.#inFlightBytes >= PUSH_WINDOW_BYTES) return false;
-    const { block, digests } = this.#collect();
-    if (digests.length > 0) await stream.send(encodeHave(digests));
+    const { block, digests, pairing } = this.#collect();
+    if (digests.length > 0) {
+      await stream.send(encodeHave(digests));
+      // A slow reader may have had its terms narrowed since: what is still shared of the block, reconciliation brings.
+      if (block.length > 0 && this.#components.peering.pairing(this.peerId) !== pairing) {
+        this.#components.onGap(this.peerId);
+        return true;
+      }
+    }
     if (block.length > 0) {
       const frame = encodePushBlock(block);
       this.#inFlight.push(frame.length);
@@ -198,7 +205,11 @@ export class PushSender {
   }
 
   /** Takes from the outbox what is for this peer, as much as one block holds. */
-  #collect(): { readonly block: readonly WireStatement[]; readonly digests: Uint8Array[] } {
+  #collect(): {
+    readonly block: readonly WireStatement[];
+    readonly digests: Uint8Array[];
+    readonly pairing: Pairing | undefined;
+  } {
     const { outbox, peering, onGap } = this.#components;
     if (this.#position < outbox.oldest) {
       // What fell out of the outbox is fetched by reconciliation, and all that is in it by now along with it.
@@ -218,7 +229,7 @@ export class PushSender {
       if (entry.statement) builder.add(entry.statement);
       else digests.push(entry.digest);
     }
-    return { block: builder.take(), digests };
+    return { block: builder.take(), digests, pairing };
   }
 
   #isFor(entry: Outgoing, pairing: Pairing): boolean {

@@ -60,6 +60,12 @@ export class FakeStream implements FrameStream {
     this.#isBlocked = true;
   }
 
+  /** Sends resolve again, those that wait first. */
+  unblock(): void {
+    this.#isBlocked = false;
+    for (const { resolve } of this.#blocked.splice(0)) resolve();
+  }
+
   async send(frame: Uint8Array): Promise<void> {
     if (this.#aborted) throw streamClosed('aborted', { cause: this.#aborted });
     if (this.#isClosed) throw streamClosed('closed here');

@@ -222,6 +222,25 @@ describe('mesh: pushing to a peer', () => {
     await stop();
   });
 
+  it('sends nothing of a set that the terms no longer share once a slow peer has read what came before', async () => {
+    const { outbox, streams, terms, told, stop } = makeSender();
+    await settle();
+    streams[0]!.block();
+    // What came from others is told as a digest, before the block with what was made here.
+    const sibling = commit(1, { audience: 'company', org: 'acme.example', from: 'another daemon of ours' });
+    outbox.append([outgoing(sibling), outgoing(commit(2)), outgoing(commit(3))]);
+    await settle();
+    terms.pairing = pairing({ ours: { gives: ['public'] } });
+    streams[0]!.unblock();
+    await settle();
+    assert.deepEqual(statementsOf(streams[0]!), []);
+    assert.equal(told.gaps, 1, 'what is still shared of it is brought by reconciliation');
+    outbox.append([outgoing(commit(4, { audience: 'public' }))]);
+    await settle();
+    assert.deepEqual(statementsOf(streams[0]!), [4]);
+    await stop();
+  });
+
   it('has so many blocks on their way, and goes on when they are taken', async () => {
     const { sender, outbox, streams, stop } = makeSender();
     await settle();

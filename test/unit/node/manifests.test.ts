@@ -218,6 +218,15 @@ describe('manifests', () => {
       return undefined;
     });
     assert.equal(rows, MAX_SEEN_MANIFESTS + 2, 'on disk as in memory');
+    // Nor is one that is pinned in the same write that makes room.
+    const own = new Signer('seen1.example', clock.now);
+    const two = new Signer('another.example', clock.now);
+    await Promise.all([
+      node.manifests.accept(who, own.org.manifest, { pin: true, replace: true }),
+      node.manifests.accept(who, two.org.manifest, { pin: false }),
+    ]);
+    assert.equal(node.manifests.known('seen1.example')?.standing, 'pinned');
+    assert.equal((await acme.reopen()).manifests.known('seen1.example')?.standing, 'pinned');
   });
 
   it('remember nodes they no longer list to a bound, those dropped last', async () => {
