@@ -105,6 +105,7 @@ export const LIMITS_SEEN: { readonly [M in LimitModule]: Readonly<Record<string,
     MAX_CURSORS: '`limit_reached`',
     MAX_QUARANTINE_COUNTED: '`stigmesh_quarantined` is a lower bound',
     MAX_DECLARED_RELATIONS: 'a further declaration is a fact without effect on views',
+    MAX_DECLARED_BY_OTHERS: 'a further declaration of that organisation is a fact without effect on views',
   },
   'src/node/local-limits.ts': {
     MAX_GARDEN_MEMBERS: '`limit_reached`',

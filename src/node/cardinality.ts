@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { uriAuthority } from '../facts/entity-uri.ts';
 import { isProtocolRelation } from '../facts/relation.ts';
+import { isFact } from '../facts/statement.ts';
 import { valueDigest } from '../facts/value.ts';
 import { compareEntries } from '../facts/view.ts';
 import * as keys from '../store/keys.ts';
 import { forEachSlice, type Store } from '../store/store.ts';
-import { MAX_DECLARED_RELATIONS, MAX_RECOMPUTE_SLICE } from './limits.ts';
+import { MAX_DECLARED_BY_OTHERS, MAX_DECLARED_RELATIONS, MAX_RECOMPUTE_SLICE } from './limits.ts';
 import { decodeLogRecord, fromJson, storedStatement, toJson } from './records.ts';
 import { type Key, type KeyState, keyOf, type ViewTable } from './view-table.ts';
 import type { Group, Writer } from './writer.ts';
@@ -23,26 +24,31 @@ const STATUSES = [keys.STATUS.current, keys.STATUS.losing, keys.STATUS.dead];
  */
 export class Cardinality {
   readonly #configured: ReadonlySet<string>;
-  /** `authority\0relation` of declared facts. */
-  readonly #declared = new Set<string>();
+  /** Authority of this organisation. */
+  readonly #org: string;
+  /** Relations declared in facts, by authority. */
+  readonly #declared = new Map<string, Set<string>>();
+  /** How many of them others declared. */
+  #foreign = 0;
   #recompute: Promise<void> = Promise.resolve();
   /** Changes under way, by relation: how many there were so far. */
   readonly #turns = new Map<string, number>();
-  /** Those of them whose views have to be computed again. */
-  readonly #due = new Set<string>();
+  /** Those of them whose views have to be computed again: of entities of these authorities; null: of all. */
+  readonly #due = new Map<string, Set<string> | null>();
   #pending = 0;
-  /** Told of a relation whose views have to be computed again, or (`due` false) only looked as if. */
-  #onChange: (relation: string, due: boolean) => void = () => {};
+  /** Told of a relation whose views have to be computed again, of which authorities (null: all), or only looked as if. */
+  #onChange: (relation: string, of: ReadonlySet<string> | null) => void = () => {};
 
-  constructor(configured: ReadonlySet<string>) {
+  constructor(configured: ReadonlySet<string>, org: string) {
     this.#configured = configured;
+    this.#org = org;
   }
 
   isMany(entity: string, relation: string, org: string): boolean {
     return (
       isProtocolRelation(relation) ||
       this.#configured.has(relation) ||
-      (this.#declared.size > 0 && this.#declared.has(declarationKey(uriAuthority(entity, org), relation)))
+      (this.#declared.size > 0 && this.#isDeclared(uriAuthority(entity, org), relation))
     );
   }
 
@@ -64,12 +70,30 @@ export class Cardinality {
     group.afterCommit.push(() => this.#onChange(relation, this.#apply(state)));
   }
 
-  /** Reads one declaration into memory; returns whether the cardinality of its relation changed. */
-  #apply(state: KeyState): boolean {
+  #isDeclared(authority: string, relation: string): boolean {
+    return this.#declared.get(authority)?.has(relation) === true;
+  }
+
+  /** What others declare must not take the room of one another, and never ours. */
+  #hasRoom(authority: string): boolean {
+    const count = this.#declared.get(authority)?.size ?? 0;
+    if (authority === this.#org) return count < MAX_DECLARED_RELATIONS;
+    return count < MAX_DECLARED_BY_OTHERS && this.#foreign < MAX_DECLARED_RELATIONS;
+  }
+
+  #declare(authority: string, relation: string, many: boolean): void {
+    const relations = this.#declared.get(authority) ?? new Set();
+    if (many) this.#declared.set(authority, relations.add(relation));
+    else if (relations.delete(relation) && relations.size === 0) this.#declared.delete(authority);
+    if (authority !== this.#org) this.#foreign += many ? 1 : -1;
+  }
+
+  /** Reads one declaration into memory; returns for which authorities the cardinality of its relation changed. */
+  #apply(state: KeyState): ReadonlySet<string> {
+    const changed = new Set<string>();
     const declared = declaredRelation(state);
-    if (!declared) return false;
+    if (!declared) return changed;
     const { authority: formalAuthority, relation } = declared;
-    let changed = false;
     const orgs = new Set([...state.entries.values()].map((entry) => entry.org));
     for (const org of orgs) {
       if (formalAuthority !== undefined && formalAuthority !== org) continue;
@@ -77,13 +101,11 @@ export class Cardinality {
         .filter((entry) => entry.org === org && entry.state === 'current')
         .sort(compareEntries)
         .at(-1);
-      const key = declarationKey(org, relation);
-      const many = newest?.value === MANY && (this.#declared.has(key) || this.#declared.size < MAX_DECLARED_RELATIONS);
-      if (many !== this.#declared.has(key)) {
-        changed = true;
-        if (many) this.#declared.add(key);
-        else this.#declared.delete(key);
-      }
+      const before = this.#isDeclared(org, relation);
+      const many = newest?.value === MANY && (before || this.#hasRoom(org));
+      if (many === before) continue;
+      this.#declare(org, relation, many);
+      changed.add(org);
     }
     return changed;
   }
@@ -107,18 +129,21 @@ export class Cardinality {
         100,
       );
     }
-    this.#onChange = (relation, due) => {
+    this.#onChange = (relation, of) => {
       this.#pending += 1;
       const turn = (this.#turns.get(relation) ?? 0) + 1;
       this.#turns.set(relation, turn);
-      if (due) this.#due.add(relation);
+      const due = this.#due.get(relation);
+      if (of === null || due === null) this.#due.set(relation, null);
+      else if (of.size > 0) this.#due.set(relation, new Set([...(due ?? []), ...of]));
       const isLast = () => this.#turns.get(relation) === turn;
       this.#recompute = this.#recompute
         .then(async () => {
           // A later change of the same relation is still to come and sees to both: whoever declares it one thing and
           // the other by turns does not get a pass over all of its keys each time.
           if (!isLast()) return;
-          if (this.#due.has(relation)) await recomputeRelation(store, views, writer, relation);
+          const authorities = this.#due.get(relation);
+          if (authorities !== undefined) await recomputeRelation(store, views, writer, relation, authorities);
           if (!isLast()) return;
           this.#turns.delete(relation);
           this.#due.delete(relation);
@@ -132,7 +157,7 @@ export class Cardinality {
         });
     };
     await forEachSlice(store, keys.recomputeRange(), (rows) => {
-      for (const { key } of rows) this.#onChange(keys.recomputeRelationOf(key), true);
+      for (const { key } of rows) this.#onChange(keys.recomputeRelationOf(key), null);
       return undefined;
     });
     const stored = await store.get(keys.metaKey('relations'));
@@ -140,7 +165,7 @@ export class Cardinality {
     const after = this.#configured;
     const changed = [...new Set([...before, ...after])].filter((name) => before.has(name) !== after.has(name));
     if (changed.length === 0) return;
-    for (const relation of changed) this.#onChange(relation, true);
+    for (const relation of changed) this.#onChange(relation, null);
     this.#recompute = this.#recompute.then(() =>
       writer
         .submit(0, (group) => {
@@ -169,18 +194,24 @@ function forgetRecompute(writer: Writer, relation: string): Promise<void> {
   });
 }
 
-function declarationKey(authority: string, relation: string): string {
-  return `${authority}\0${relation}`;
-}
-
 async function loadKey(store: Store, views: ViewTable, digest: Buffer): Promise<KeyState | undefined> {
   const record = await store.get(keys.logKey(digest));
   const key = record && keyOf(storedStatement(decodeLogRecord(record, digest)));
   return key && views.load(key);
 }
 
-/** Evaluates every key of a relation again, a slice per turn of the writer. */
-async function recomputeRelation(store: Store, views: ViewTable, writer: Writer, relation: string): Promise<void> {
+/**
+ * Evaluates every key of a relation again, a slice per turn of the writer.
+ *
+ * @param authorities of whose entities; null: of all
+ */
+async function recomputeRelation(
+  store: Store,
+  views: ViewTable,
+  writer: Writer,
+  relation: string,
+  authorities: ReadonlySet<string> | null,
+): Promise<void> {
   const snapshot = store.snapshot();
   try {
     const seen = new Set<string>();
@@ -193,15 +224,20 @@ async function recomputeRelation(store: Store, views: ViewTable, writer: Writer,
           const records = await snapshot.getMany(digests.map(keys.logKey));
           const due: Key[] = [];
           records.forEach((record, at) => {
-            const key = record && keyOf(storedStatement(decodeLogRecord(record, digests[at]!)));
+            const statement = record && storedStatement(decodeLogRecord(record, digests[at]!));
+            if (!statement || !isFact(statement)) return;
+            if (authorities && !authorities.has(uriAuthority(statement.body.entity, statement.org))) return;
+            const key = keyOf(statement);
             const name = key && `${key.entity}\0${key.scope}\0${key.garden ?? ''}`;
             if (!key || name === undefined || seen.has(name)) return;
             seen.add(name);
             due.push(key);
           });
-          await writer.submit(due.length, async (group) => {
-            for (const key of due) group.dirty.add(await views.load(key));
-          });
+          if (due.length > 0) {
+            await writer.submit(due.length, async (group) => {
+              for (const key of due) group.dirty.add(await views.load(key));
+            });
+          }
           await nextTurn();
           return undefined;
         },

@@ -56,8 +56,10 @@ export const MAX_CURSORS = 1000;
 /** Quarantined records that are counted at start; beyond it the count is a lower bound. */
 export const MAX_QUARANTINE_COUNTED = 10_000;
 
-/** Declared multi-valued relations held in memory. */
+/** Declared multi-valued relations held in memory: of our organisation, and of all others together. */
 export const MAX_DECLARED_RELATIONS = 10_000;
+/** Of one other organisation: as many as a configuration may declare, so that none takes the room of the rest. */
+export const MAX_DECLARED_BY_OTHERS = 1000;
 
 /** Filter of statements that something was said about, bytes: right about 98 in 100 others up to 2 million of them. */
 export const NOTED_FILTER_BYTES = 2 * 1024 * 1024;

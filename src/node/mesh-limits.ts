@@ -43,7 +43,7 @@ export const SETS_LOADED_AT_START = 5000;
 export const SET_LOAD_SLICE = 1000;
 /** Sets of one organisation searched for a second statement with the same clock reading, beside the statement's own. */
 export const MAX_SETS_SEARCHED = 64;
-/** Statements with one reading of the clock that are looked at in one set. */
+/** Statements with one reading of the clock that are looked at for each that comes: they are read whole, up to 128 KiB. */
 export const MAX_SAME_READING = 4;
 
 /** Statements of one organisation in quarantine (mesh.md, Limits). */

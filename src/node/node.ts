@@ -119,7 +119,7 @@ export class StigmeshNode {
     const { org, nodeKey } = init;
     this.#components = components;
     const clock = new HybridLogicalClock({ now, last: isHlc(head.hlc) ? head.hlc : undefined });
-    this.#cardinality = new Cardinality(init.manyRelations);
+    this.#cardinality = new Cardinality(init.manyRelations, init.org);
     const cardinality = this.#cardinality;
     const views = new ViewTable({
       store,

@@ -271,10 +271,13 @@ export class Sets implements SetsService {
     const others = (this.#byOrg.get(org)?.sets ?? []).slice(0, MAX_SETS_SEARCHED);
     const key = keyOf(hlc, digest);
     const [low, high] = [startOfReading(key), afterReading(key)];
+    let left = MAX_SAME_READING;
     for (const held of new Set(own ? [own, ...others] : others)) {
-      for (const found of held.index.descending(low, high, MAX_SAME_READING)) {
+      if (left === 0) break;
+      for (const found of held.index.descending(low, high, left)) {
         const other = digestOfKey(found);
         if (Buffer.compare(other, digest) === 0) continue;
+        left -= 1;
         const value = await this.#components.store.get(keys.logKey(other));
         if (value && storedStatement(decodeLogRecord(value, other)).origin === origin) return other;
       }

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { sha256, statementId } from '../../src/facts/index.ts';
 import type { WireStatement } from '../../src/node/federation.ts';
+import { MAX_DECLARED_BY_OTHERS } from '../../src/node/limits.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Scan, ScanOptions } from '../../src/store/store.ts';
 import { admitPeer, at, codes, type OrgNode, openOrgNode, Signer, send } from '../support/node-pair.ts';
 import { assertSound } from '../support/soundness.ts';
-import { TestClock, who } from '../support/test-node.ts';
+import { fact, TestClock, who } from '../support/test-node.ts';
 
 /** A store that counts the rows read of it: what a statement costs shows here, whatever the machine is busy with. */
 class CountingStore extends MemoryStore {
@@ -108,5 +109,49 @@ describe('mesh: a small statement of a peer costs little, whatever it sent befor
     assert.equal((await acme.node.facts.get(who, id)).fact.state, 'expired', 'its own organisation’s word does count');
     await acme.node.stop();
     await assertSound(store, () => acme.reopen());
+  });
+
+  it('however many large statements have its reading of the clock, few of them are read', async () => {
+    const other = new Signer('beta.example', clock.now);
+    beta.org.add({ peerId: other.peerId });
+    await accepts(beta, [beta.manifest(at(clock, -6000))]);
+    const large = { type: 'text', v: 'x'.repeat(50_000) } as const;
+    const reading = at(clock, -5000);
+    const entity = (n: number): string => `stigmem://beta.example/note/${n}`;
+    const sized = (n: number) => beta.fact(reading, { entity: entity(n), relation: `topic${n % 40}:x`, value: large });
+    await accepts(beta, many(160, sized));
+    // A set of its own, which is not among the first, so that it is not found by the next.
+    const small = (n: number) => other.fact(reading, { entity: entity(n), relation: `topic${n}:y` });
+    const { bytes } = await store.during(() => accepts(beta, [small(1000)]));
+    assert.ok(bytes < 10 * 50_000, `${bytes} bytes for one statement`);
+  });
+
+  it('declares no more relations multi-valued than there is room for, and takes none from us', async () => {
+    const declare = (by: Signer, n: number, value = 'many') =>
+      by.fact(at(clock, -4000 + Math.floor(n / 1000), n % 1000), {
+        entity: `relation:topic:r${n}`,
+        relation: 'stigmem:cardinality',
+        value: { type: 'string', v: value },
+      });
+    await accepts(
+      beta,
+      many(MAX_DECLARED_BY_OTHERS, (n) => declare(beta, n)),
+    );
+    const last = MAX_DECLARED_BY_OTHERS;
+    await accepts(beta, [declare(beta, last)]);
+    await accepts(gamma, [declare(gamma, last)]);
+    const ours = { relation: 'stigmem:cardinality', scope: 'public', v: 'many' } as const;
+    await acme.node.facts.assert(who, fact({ ...ours, entity: `relation:topic:r${last}` }));
+    await acme.node.settled();
+    const two = (by: Signer) =>
+      ['a', 'b'].map((v, n) =>
+        by.fact(at(clock, -2000, n), { relation: `topic:r${last}`, value: { type: 'string', v } }),
+      );
+    await accepts(beta, two(beta));
+    await accepts(gamma, two(gamma));
+    for (const v of ['a', 'b']) await acme.node.facts.assert(who, fact({ relation: `topic:r${last}`, v }));
+    const { conflicts } = await acme.node.conflicts.list(who, { limit: 10 });
+    const entities = conflicts.map(({ factA }) => factA.statement.body.entity);
+    assert.deepEqual(entities, ['stigmem://beta.example/user/bob'], 'only beta contradicts itself');
   });
 });
