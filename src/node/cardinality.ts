@@ -35,6 +35,8 @@ export class Cardinality {
   readonly #turns = new Map<string, number>();
   /** Those of them whose views have to be computed again: of entities of these authorities; null: of all. */
   readonly #due = new Map<string, Set<string> | null>();
+  /** Relations that were computed again, which is still to be noted on disk. */
+  readonly #done: string[] = [];
   #pending = 0;
   /** Told of a relation whose views have to be computed again, of which authorities (null: all), or only looked as if. */
   #onChange: (relation: string, of: ReadonlySet<string> | null) => void = () => {};
@@ -147,7 +149,10 @@ export class Cardinality {
           if (!isLast()) return;
           this.#turns.delete(relation);
           this.#due.delete(relation);
-          await forgetRecompute(writer, relation);
+          this.#done.push(relation);
+          // One write for many: they are declared by the thousand faster than they could be forgotten one by one.
+          if (this.#pending > 1 && this.#done.length < MAX_RECOMPUTE_SLICE) return;
+          await forgetRecompute(writer, this.#done.splice(0));
         })
         .catch(() => {
           // What is due is still on disk, so the next start repeats it; a store that fails says so by itself.
@@ -188,9 +193,9 @@ function declaredRelation(state: KeyState): { authority: string | undefined; rel
   return subject ? { authority: subject[1], relation: subject[2]! } : undefined;
 }
 
-function forgetRecompute(writer: Writer, relation: string): Promise<void> {
+function forgetRecompute(writer: Writer, relations: readonly string[]): Promise<void> {
   return writer.submit(0, (group) => {
-    group.ops.push({ type: 'del', key: keys.recomputeKey(relation) });
+    for (const relation of relations) group.ops.push({ type: 'del', key: keys.recomputeKey(relation) });
   });
 }
 

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { MAX_RECOMPUTE_SLICE } from '../../../src/node/limits.ts';
+import * as keys from '../../../src/store/keys.ts';
+import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
 import { assertSound } from '../../support/soundness.ts';
 import { fact, openTestNode, type TestNode, who } from '../../support/test-node.ts';
 
@@ -58,5 +62,21 @@ describe('node: declarations of cardinality', () => {
     t.clock.advance(30_000);
     assert.equal(await state(), 'expired');
     await sound();
+  });
+
+  it('made by the hundred are forgotten together: one write for many, and nothing is left to do', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    const { node } = await openTestNode({ store });
+    const facts = Array.from({ length: 3 * MAX_RECOMPUTE_SLICE }, (_, n) =>
+      fact({ entity: `relation:topic:r${n}`, relation: 'stigmem:cardinality', v: 'many' }),
+    );
+    await node.facts.assertBatch(who, { facts, atomic: true });
+    const before = store.batches;
+    assert.ok(node.figures().recomputations > 0);
+    await node.settled();
+    assert.ok(store.batches - before <= 4, `${store.batches - before} writes`);
+    const left = await store.scan(keys.recomputeRange()).next(1);
+    assert.deepEqual([left, node.figures().recomputations], [[], 0]);
+    await node.stop();
   });
 });
