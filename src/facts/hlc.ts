@@ -96,9 +96,10 @@ export class HybridLogicalClock {
    * ahead of the physical clock is refused and moves nothing: a peer can push this clock by `maxSkewMs` at most.
    *
    * @param maxSkewMs how far ahead is still believable
+   * @param pullMs how far ahead it may be to be followed; what is further ahead moves nothing
    * @throws FactError `hlc_ahead`
    */
-  observe(remote: Hlc, maxSkewMs: number): void {
+  observe(remote: Hlc, maxSkewMs: number, pullMs = maxSkewMs): void {
     const wall = hlcWall(remote);
     const ahead = wall - Math.floor(this.#now());
     if (ahead > maxSkewMs) {
@@ -109,6 +110,7 @@ export class HybridLogicalClock {
         'hlc',
       );
     }
+    if (ahead > pullMs) return;
     const counter = Number(remote.slice(14));
     if (wall > this.#wall || (wall === this.#wall && counter > this.#counter)) {
       this.#wall = wall;

@@ -77,6 +77,8 @@ export interface AdmissionComponents {
 
 export interface AdmissionInit {
   readonly maxSkewMs: number;
+  /** Authority of this organisation. */
+  readonly org: string;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -154,7 +156,7 @@ export class Admission {
     authority.assertMaySay(statement, arrival, group);
     const place = sets.place(group, statement);
     if (!isLocal) this.#assertRoom(group, statement, arrival);
-    if (!isLocal) this.#components.clock.observe(statement.hlc, this.#init.maxSkewMs);
+    if (!isLocal) this.#observe(statement, arrival);
     group.added.set(id, statement);
     const seq = group.nextSeq(isFact(statement));
     await this.index(group, candidate, seq, isLocal);
@@ -172,6 +174,18 @@ export class Admission {
     const row = sets.stage(group, place, { statement, digest, bytes, sig }, seq, receivedFrom);
     group.ops.push({ type: 'put', key: keys.sequenceKey(seq), value: row });
     return record;
+  }
+
+  /**
+   * A peer may push our clock in the name of another organisation half as far as others believe ours: else what we write
+   * next would be ahead of every clock that is a moment behind this one, and be refused there in our name.
+   *
+   * @throws FactError `hlc_ahead`
+   */
+  #observe({ org, hlc }: Statement, { via }: Arrival): void {
+    const { maxSkewMs } = this.#init;
+    const isForeign = via === 'peer' && org !== this.#init.org;
+    this.#components.clock.observe(hlc, maxSkewMs, isForeign ? maxSkewMs / 2 : maxSkewMs);
   }
 
   /** @throws NodeError `quarantine_full` */

@@ -142,7 +142,7 @@ export class MeshParts {
         ...{ store, views, clock, cardinality, expiry, nodeKey, keyOfOrigin },
         ...{ authority, standing, manifests, sets, equivocations, noted: this.#noted },
       },
-      { maxSkewMs: init.maxSkewMs },
+      { maxSkewMs: init.maxSkewMs, org },
     );
     const { admission } = this;
     this.inbound = new Inbound({ store, admission, writer, sets, manifests, refusals, warnings });

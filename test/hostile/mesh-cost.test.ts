@@ -4,7 +4,18 @@ import type { WireStatement } from '../../src/node/federation.ts';
 import { MAX_DECLARED_BY_OTHERS } from '../../src/node/limits.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Scan, ScanOptions } from '../../src/store/store.ts';
-import { admitPeer, at, codes, type OrgNode, openOrgNode, Signer, send } from '../support/node-pair.ts';
+import {
+  admitPeer,
+  at,
+  codes,
+  give,
+  OPEN_TERMS,
+  type OrgNode,
+  openOrgNode,
+  pair,
+  Signer,
+  send,
+} from '../support/node-pair.ts';
 import { assertSound } from '../support/soundness.ts';
 import { fact, TestClock, who } from '../support/test-node.ts';
 
@@ -153,5 +164,37 @@ describe('mesh: a small statement of a peer costs little, whatever it sent befor
     const { conflicts } = await acme.node.conflicts.list(who, { limit: 10 });
     const entities = conflicts.map(({ factA }) => factA.statement.body.entity);
     assert.deepEqual(entities, ['stigmem://beta.example/user/bob'], 'only beta contradicts itself');
+  });
+});
+
+describe('mesh: a peer whose clock is as fast as may be', () => {
+  it('fault 31: does not have us refused by others whose clocks are slow', async () => {
+    const clock = new TestClock();
+    const slow = new TestClock(clock.ms - 20_000);
+    const acme = await openOrgNode('acme.example', { clock });
+    const cara = await openOrgNode('cara.example', { clock: slow });
+    const beta = new Signer('beta.example', clock.now);
+    await pair(acme, cara);
+    await admitPeer(acme, beta);
+    const pushed = await send(acme, beta.peerId, [beta.manifest(at(clock)), beta.fact(at(clock, 60_000))]);
+    assert.deepEqual(codes(pushed), ['accepted', 'accepted'], 'it is within what is believed of clocks');
+    const { fact: stated } = await acme.node.facts.assert(who, fact());
+    assert.deepEqual(
+      (await give(acme, cara))
+        .filter(({ status }) => status === 'refused')
+        .map((one) => one.digest && statementId(one.digest)),
+      [statementId(sha256(beta.fact(at(clock, 60_000)).bytes))],
+    );
+    assert.ok(await cara.node.facts.get(who, stated.id));
+    // Ours follow each other: what another daemon of ours says is what we come after.
+    const sibling = new Signer('acme.example', clock.now);
+    acme.org.add({ peerId: sibling.peerId });
+    await acme.node.manifests.publish(who, acme.org.manifest);
+    const pairing = { org: 'acme.example', peerOrg: 'acme.example', ours: OPEN_TERMS, theirs: OPEN_TERMS };
+    const ahead = at(clock, 50_000);
+    assert.deepEqual(codes(await send(acme, sibling.peerId, [sibling.fact(ahead)], pairing)), ['accepted']);
+    assert.ok((await acme.node.facts.assert(who, fact({ v: 'after' }))).fact.statement.hlc > ahead);
+    await acme.node.stop();
+    await cara.node.stop();
   });
 });
