@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import { SYSTEM } from '../../src/policy/principal.ts';
 import { Contract } from '../conformance/contract.ts';
 import { type NodeApi, startNodeApi } from './node-api.ts';
 
@@ -236,6 +238,38 @@ describe('API over a real node', () => {
     } finally {
       await other.stop();
     }
+  });
+
+  it('refuses a request whose key was revoked while its body was under way, and the rest of an import', async () => {
+    const begin = async (key: string, path: string, type: string) => {
+      const answered = Promise.withResolvers<number>();
+      const outgoing = request({
+        ...{ host: '127.0.0.1', port: it_.api.port, method: 'POST', path, agent: false },
+        headers: { authorization: `Bearer ${key}`, 'content-type': type, expect: '100-continue' },
+      });
+      outgoing.on('response', (incoming) => {
+        incoming.resume();
+        answered.resolve(incoming.statusCode ?? 0);
+      });
+      outgoing.on('error', answered.reject);
+      outgoing.flushHeaders();
+      // The key was looked at by then.
+      await once(outgoing, 'continue');
+      return { outgoing, answered: answered.promise };
+    };
+    const { json } = await post('/v1/auth/keys', {
+      entity_uri: 'agent:leaked',
+      permissions: ['admin', 'read', 'write'],
+    });
+    const minting = await begin(json.api_key, '/v1/auth/keys', 'application/json');
+    const importing = await begin(json.api_key, '/v1/import', 'application/x-ndjson');
+    importing.outgoing.write('{}\n');
+    await it_.node.keys.revoke(SYSTEM, json.id);
+    minting.outgoing.end(JSON.stringify({ entity_uri: 'agent:thief', permissions: ['admin'] }));
+    importing.outgoing.end('{}\n');
+    assert.deepEqual([await minting.answered, await importing.answered], [401, 401]);
+    const keys = await it_.node.keys.list(SYSTEM, { all: true });
+    assert.ok(!keys.some(({ entity_uri }) => entity_uri === 'agent:thief'));
   });
 
   /** Text of an event stream from the beginning, up to its nth fact. */

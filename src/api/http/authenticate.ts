@@ -62,12 +62,25 @@ export class Authenticator {
         { headers: retryAfter(decision.retryAfterMs) },
       );
     }
-    throw new ApiError(
-      'api_key_invalid',
-      'Invalid or expired API key',
-      'create a new key with stigmesh keys create, or use the one written at init',
-    );
+    throw invalidKey();
   }
+}
+
+/**
+ * Looks a key up again once the body is there, which its sender could keep back until after the key was revoked.
+ *
+ * @throws ApiError `api_key_invalid`
+ */
+export function assertStillValid(keys: ApiKeyService, identity: Identity | null): void {
+  if (identity?.secret !== undefined && keys.authenticate(identity.secret) === undefined) throw invalidKey();
+}
+
+function invalidKey(): ApiError {
+  return new ApiError(
+    'api_key_invalid',
+    'Invalid or expired API key',
+    'create a new key with stigmesh keys create, or use the one written at init',
+  );
 }
 
 export type Dimension = 'read' | 'write';

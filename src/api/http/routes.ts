@@ -7,7 +7,7 @@ import type { Call, Endpoint, Input, Operation } from '../operations/operation.t
 import type { Place } from '../problem.ts';
 import { fromStrings, validate } from '../schema/input.ts';
 import { stringify } from '../stringify.ts';
-import type { Identity } from './authenticate.ts';
+import { assertStillValid, type Identity } from './authenticate.ts';
 import { coalesce, uploadChunks } from './body.ts';
 
 /** What the hooks leave for the handlers. */
@@ -84,8 +84,10 @@ function handlerOf(endpoint: Endpoint, dispatcher: Dispatcher, servers: Readonly
       };
     case 'upload':
       return async (request, reply) => {
-        const { timers } = dispatcher.context.components;
-        const body = request.body instanceof Readable ? uploadChunks(request.body, timers) : emptyBody();
+        const { timers, keys } = dispatcher.context.components;
+        const stillValid = () => assertStillValid(keys, request.identity);
+        const body =
+          request.body instanceof Readable ? checked(uploadChunks(request.body, timers), stillValid) : emptyBody();
         const answer = await endpoint.receive(callOf(request, dispatcher), body);
         return sendJson(reply, endpoint.status, await stringify(answer.body));
       };
@@ -94,6 +96,14 @@ function handlerOf(endpoint: Endpoint, dispatcher: Dispatcher, servers: Readonly
       if (handler === undefined) throw new Error(`endpoint ${endpoint.name} has no handler`);
       return handler;
     }
+  }
+}
+
+/** The chunks of an upload, which may take hours, for as long as its sender may send them. */
+async function* checked(chunks: AsyncIterable<Uint8Array>, check: () => void): AsyncIterable<Uint8Array> {
+  for await (const chunk of chunks) {
+    check();
+    yield chunk;
   }
 }
 

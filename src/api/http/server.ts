@@ -29,8 +29,8 @@ import type { ApiContext, Endpoint, Operation } from '../operations/operation.ts
 import type { Place } from '../problem.ts';
 import { type LineLog, RequestLog } from '../request-log.ts';
 import { RpcServer } from '../rpc/rpc.ts';
-import { Allowances, Authenticator } from './authenticate.ts';
-import { checkContentType, discardBody, installBodyParsers } from './body.ts';
+import { Allowances, Authenticator, assertStillValid } from './authenticate.ts';
+import { checkContentType, discardBody, hasBody, installBodyParsers } from './body.ts';
 import { ClientErrors } from './client-errors.ts';
 import { Connections } from './connections.ts';
 import { EventStreams } from './event-route.ts';
@@ -216,6 +216,9 @@ export class Api {
     app.decorateRequest('place', 'body' satisfies Place as Place);
     installBodyParsers(app, { deadlineMs: this.#init.requestTimeoutMs, timers });
     app.addHook('onRequest', async (request, reply) => this.#admit(request, reply));
+    app.addHook('preHandler', async ({ raw, identity }) => {
+      if (hasBody(raw)) assertStillValid(this.#components.keys, identity);
+    });
     app.addHook('onResponse', async (request, reply) => this.#account(request, reply));
     const rpc = this.#rpc();
     app.setErrorHandler(async (thrown, request, reply) => {
