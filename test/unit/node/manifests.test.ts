@@ -174,10 +174,21 @@ describe('manifests', () => {
     assert.equal(acme.node.manifests.require('stranger.example').version, 3);
     const carrier = await acme.node.manifests.statement('stranger.example');
     assert.deepEqual(Buffer.from(carrier!.bytes), Buffer.from(wires[0]!.bytes));
+    assert.deepEqual(
+      (await audits('manifest_learned')).map(({ detail }) => [detail!.version, detail!.from]),
+      [
+        [3, beta.peerId],
+        [1, beta.peerId],
+      ],
+      'who brought it',
+    );
+    const { seq } = acme.node.figures();
     // A node that is not in it, a manifest of somebody else, a broken one, another key.
     const outsider = new Signer('stranger.example', clock.now);
     assert.deepEqual(codes(await from([outsider.manifest(at(clock, 5), third)])), ['not_owner']);
-    assert.deepEqual(codes(await from([outsider.manifest(at(clock, 6))])), ['rotation_unproven']);
+    const mixed = [outsider.manifest(at(clock, 6)), stranger.fact(at(clock, 6))];
+    assert.deepEqual(codes(await from(mixed)), ['rotation_unproven', 'accepted']);
+    assert.equal(acme.node.figures().seq, seq + 1, 'what is refused leaves no gap');
     const broken = { ...third, version: 4 } as OrgManifest;
     assert.deepEqual(codes(await from([stranger.manifest(at(clock, 7), broken)])), ['manifest_invalid']);
     const crooked = { ...third, nodes: [{ peer_id: 'x', namespaces: [] }] } as OrgManifest;
@@ -185,6 +196,15 @@ describe('manifests', () => {
     assert.ok((await audits('manifest_refused')).some(({ detail }) => detail!.code === 'rotation_unproven'));
     // Those of one organisation are in one set, whatever became of them.
     assert.equal(acme.node.sets.get('public/stranger.example/stigmem')!.index.count, 3);
+  });
+
+  it('fault 6: are not brought by a node whose key was revoked, not even those that still listed it', async () => {
+    const second = new Signer('beta.example', clock.now);
+    const old = beta.org.add({ peerId: second.peerId });
+    beta.org.revoke(second.peerId, at(clock, 3));
+    await admitPeer(acme, beta);
+    const late = [2, 5].map((ms) => second.manifest(at(clock, ms), old));
+    assert.deepEqual(codes(await send(acme, beta.peerId, late)), ['accepted', 'key_revoked']);
   });
 
   it('merely seen are forgotten when there are too many, the one longest unused first; pinned ones never', async () => {

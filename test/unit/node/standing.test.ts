@@ -193,6 +193,22 @@ describe('standing: whose word counts', () => {
     await sound();
   });
 
+  it('imports are the operator’s decision: also of who is rejected, removed, or let its manifest expire', async () => {
+    const picky = await openOrgNode('picky.example', { clock, unknownOrigins: 'reject' });
+    const taken = async (n: number): Promise<string[]> => {
+      const outcomes = await picky.node.transfer.importStatements(who, [
+        beta.fact(at(clock), { entity: `user:u${n}` }),
+      ]);
+      return outcomes.map(({ status }) => status);
+    };
+    assert.deepEqual(await taken(1), ['accepted'], 'rejected');
+    await admitPeer(picky, beta);
+    await picky.node.peers.remove(who, beta.peerId);
+    assert.deepEqual(await taken(2), ['accepted'], 'removed');
+    clock.advance(366 * 24 * 60 * 60 * 1000);
+    assert.deepEqual(await taken(3), ['accepted'], 'expired');
+  });
+
   it('fault 6: a key revoked as of a moment: what it signed before stays, marked; what it signed after is in no view', async () => {
     const second = new Signer('beta.example', clock.now);
     beta.org.add({ peerId: second.peerId });
@@ -216,12 +232,18 @@ describe('standing: whose word counts', () => {
       marks.map(({ statement, state, sourceRevoked }) => `${statement.body.value.v} ${state} ${sourceRevoked}`).sort(),
       ['at 1 current true', 'at 5 revoked true', 'retired current false', 'thief revoked true'],
     );
-    const late = [second.fact(at(clock, 2), { entity: 'user:x' }), second.fact(at(clock, 4), { entity: 'user:y' })];
+    const late = [2, 3, 4].map((ms) =>
+      second.fact(at(clock, ms), { value: text(`late ${ms}`), entity: `user:late${ms}` }),
+    );
     assert.deepEqual(
       codes(await send(acme, beta.peerId, late)),
-      ['accepted', 'key_revoked'],
-      'what is older was signed rightfully',
+      ['accepted', 'accepted', 'key_revoked'],
+      'what is older was signed rightfully, and so was what was said at that moment',
     );
+    assert.deepEqual((await shown()).filter((one) => one.startsWith('late')).sort(), [
+      'late 2 current',
+      'late 3 current',
+    ]);
     await sound();
   });
 

@@ -30,6 +30,14 @@ describe('rate limiter', () => {
     assert.equal(limit.take('a').allowed, true, 'fifty refusals cost nothing');
   });
 
+  it('saves up no more than the burst, however long the pause', () => {
+    const limit = limiter(60, 3);
+    assert.equal(limit.take('a').allowed, true);
+    now += 60 * 60_000;
+    for (let i = 0; i < 3; i++) assert.equal(limit.take('a').allowed, true);
+    assert.deepEqual(limit.take('a'), { allowed: false, retryAfterMs: 1000 });
+  });
+
   it('slows down a cost above the burst instead of locking it out', () => {
     const limit = limiter(60, 10);
     assert.equal(limit.take('a', 1000).allowed, true);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { type FactScope, SCOPES, type Statement } from '../../../src/facts/index.ts';
-import { namedSet, SET_AUDIENCES, type SetAudience, setOf } from '../../../src/policy/sets.ts';
+import { type FactScope, type FactStatement, SCOPES, type Statement } from '../../../src/facts/index.ts';
+import { namedSet, SET_AUDIENCES, type SetAudience, setOf, sharingWarnings } from '../../../src/policy/sets.ts';
 import { isShared, type Pairing, type PeerTerms } from '../../../src/policy/sharing.ts';
 
 interface Said {
@@ -65,6 +65,19 @@ describe('policy: the set of a statement', () => {
     assert.equal(nameOf({ entity: theirs, kind: 'resolution' }), 'public/acme.example/memory');
     assert.equal(nameOf({ entity: 'stigmem://eu.acme.example/user/bob' }), 'public/acme.example/memory');
     assert.equal(nameOf({ entity: 'user:bob', source: 'agent:x' }), 'public/acme.example/memory');
+  });
+
+  it('that stays with its organisation is warned of where its writer means others to see it', () => {
+    const theirs = 'stigmem://beta.example/user/bob';
+    const warned = (what: Said): string[] =>
+      sharingWarnings('acme.example', (said(what) as FactStatement).body).map((text) => text.split(' ')[0]!);
+    for (const audience of ['company', 'public'] as const) {
+      assert.deepEqual(warned({ audience, entity: theirs }), ['entity'], audience);
+      assert.deepEqual(warned({ audience, entity: theirs, source: theirs }), ['entity', 'source'], audience);
+    }
+    assert.deepEqual(warned({ entity: theirs, source: theirs, confidence: 0 }), ['source'], 'denials travel');
+    assert.deepEqual(warned({ entity: 'user:bob', source: 'stigmem://eu.acme.example/agent/a' }), []);
+    for (const audience of ['local', 'team'] as const) assert.deepEqual(warned({ audience, entity: theirs }), []);
   });
 });
 
