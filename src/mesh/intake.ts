@@ -15,7 +15,7 @@ import {
 } from './data-limits.ts';
 import { RecentDigests } from './recent-digests.ts';
 import { isRelayed, type Scores } from './scores.ts';
-import { delay } from './timers.ts';
+import { delay, elapsedClock } from './timers.ts';
 import type { PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
 
@@ -55,11 +55,14 @@ export class Intake {
   /** The way of statements that are being admitted. */
   readonly arrivals = new RecentDigests<Via>(MAX_ARRIVALS);
   readonly #components: IntakeComponents;
-  /** Organisations whose manifest a peer could not give, until when it is not asked again (Unix ms). */
+  /** Organisations whose manifest a peer could not give, until when it is not asked again. */
   readonly #unanswered = new Map<string, number>();
+  /** The clock may be set back: that must not make it a wait for as long. */
+  readonly #elapsed: () => number;
 
   constructor(components: IntakeComponents) {
     this.#components = components;
+    this.#elapsed = elapsedClock(() => components.world.now());
   }
 
   /**
@@ -137,7 +140,8 @@ export class Intake {
         if (!pairing) throw new NotAdmitted(peerId);
         try {
           const only = via === 'gossip' ? 'public' : undefined;
-          const outcomes = await inbound.admit({ peerId, pairing, only }, statements);
+          const now = (): Pairing | undefined => peering.pairing(peerId);
+          const outcomes = await inbound.admit({ peerId, pairing, only, now }, statements);
           this.#forgetWays(digests, outcomes);
           return outcomes;
         } catch (error) {
@@ -180,12 +184,12 @@ export class Intake {
 
   /** Asks a peer for a manifest, unless it could not give it a moment ago. */
   async #learn(peerId: string, org: string, signal: AbortSignal | undefined): Promise<boolean> {
-    const { world, learnManifest } = this.#components;
+    const { learnManifest } = this.#components;
     const name = `${peerId} ${org}`;
-    if ((this.#unanswered.get(name) ?? 0) > world.now()) return false;
+    if ((this.#unanswered.get(name) ?? 0) > this.#elapsed()) return false;
     if (await learnManifest(peerId, org, signal)) return true;
     this.#unanswered.delete(name);
-    this.#unanswered.set(name, world.now() + MANIFEST_RETRY_MS);
+    this.#unanswered.set(name, this.#elapsed() + MANIFEST_RETRY_MS);
     if (this.#unanswered.size > MAX_UNANSWERED_ORGS) {
       const oldest = this.#unanswered.keys().next();
       if (!oldest.done) this.#unanswered.delete(oldest.value);

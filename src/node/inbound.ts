@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Digest, type EncodedStatement, FactError, isManifest, sha256, statementId } from '../facts/index.ts';
+import type { Pairing } from '../policy/sharing.ts';
 import * as keys from '../store/keys.ts';
 import type { Reader } from '../store/store.ts';
 import type { Admission, Candidate } from './admission.ts';
@@ -57,7 +58,7 @@ export class Inbound implements InboundService {
   }
 
   async admit(
-    { peerId, pairing, only }: Parameters<InboundService['admit']>[0],
+    { peerId, pairing, only, now = () => pairing }: Parameters<InboundService['admit']>[0],
     statements: readonly WireStatement[],
   ): Promise<InboundOutcome[]> {
     const { sets } = this.#components;
@@ -66,7 +67,7 @@ export class Inbound implements InboundService {
     const opened = await this.#open(statements, arrival);
     await this.#knownAlready(opened);
     const checked = await this.#inspect(opened, arrival);
-    const outcomes = await this.#commit(checked, arrival);
+    const outcomes = await this.#commit(checked, arrival, now);
     this.#report(peerId, outcomes, opened);
     return outcomes;
   }
@@ -126,17 +127,28 @@ export class Inbound implements InboundService {
   }
 
   /** Manifests first: what follows them in the batch may need them. */
-  async #commit(items: readonly Item[], arrival: PeerArrival): Promise<InboundOutcome[]> {
+  async #commit(
+    items: readonly Item[],
+    { peerId, only }: PeerArrival,
+    now: () => Pairing | undefined,
+  ): Promise<InboundOutcome[]> {
     const { writer, admission } = this.#components;
     const candidates = items.flatMap((item) => (item.is === 'checked' ? [item.candidate] : []));
     const outcomes = new Map<Candidate, InboundOutcome>();
-    const who = peerPrincipal(arrival.peerId);
+    const who = peerPrincipal(peerId);
     if (candidates.length > 0) {
       const manifestsFirst = candidates.toSorted((a, b) => rank(a) - rank(b));
       const views = candidates.flatMap(({ statement }) => keyOf(statement) ?? []);
       await writer.submit(
         candidates.length,
         async (group) => {
+          // Our operator may have decided otherwise while it was checked and waited for its turn.
+          const pairing = now();
+          if (!pairing) {
+            for (const candidate of candidates) outcomes.set(candidate, notActive(candidate.digest));
+            return;
+          }
+          const arrival: PeerArrival = { via: 'peer', peerId, pairing, only };
           for (const [at, candidate] of manifestsFirst.entries()) {
             if (at % PREPARE_SLICE === PREPARE_SLICE - 1) await nextTurn();
             const { digest } = candidate;
@@ -188,6 +200,11 @@ export class Inbound implements InboundService {
       }
     }
   }
+}
+
+/** No fault of what was sent: it may come again once the peer is active. */
+function notActive(digest: Digest): InboundOutcome {
+  return { status: 'refused', digest, code: 'peer_refused', retryable: true };
 }
 
 function rank({ statement }: Candidate): number {

@@ -184,10 +184,17 @@ export interface InboundService {
    *
    * @param from the peer that sent them and what is shared with it; with `only`, sets of another audience count as not
    *   shared: gossip carries public statements alone
+   * @param from.now what is shared with it by the time of the writer's turn, where the terms may have changed since; what is
+   *   no longer shared is refused then; undefined: the peer is not active any more, and nothing is taken (`peer_refused`)
    * @throws NodeError `busy` (come again), `stopping`; StoreError. Never because of what a peer sent.
    */
   admit(
-    from: { readonly peerId: string; readonly pairing: Pairing; readonly only?: SetAudience | undefined },
+    from: {
+      readonly peerId: string;
+      readonly pairing: Pairing;
+      readonly only?: SetAudience | undefined;
+      readonly now?: (() => Pairing | undefined) | undefined;
+    },
     statements: readonly WireStatement[],
   ): Promise<InboundOutcome[]>;
   /** Statements refused since the start, by peer and code; of the peers refused last. */
