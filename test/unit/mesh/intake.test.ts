@@ -138,6 +138,12 @@ describe('mesh: the way in', () => {
     await world.advance(MANIFEST_RETRY_MS);
     await intake.admit('peer', 'push', statements);
     assert.equal(asked.length, 3);
+    // Nor for longer when the clock is set back meanwhile.
+    world.jump(-24 * 3_600_000);
+    await intake.admit('peer', 'push', statements);
+    await world.advance(MANIFEST_RETRY_MS);
+    await intake.admit('peer', 'push', statements);
+    assert.equal(asked.length, 4);
   });
 
   it('waits while the writer is busy, on streams, and gives up in the end', async () => {
