@@ -338,7 +338,7 @@ export class Peering implements PeeringView {
     const { registrar, peers } = this.#components;
     const { peerId, nonce } = declared;
     const verdict = await registrar.decide(declared, session.remoteAddr);
-    if (verdict.status === 'pending') this.strangers.forget(peerId);
+    if (verdict.status === 'pending' && peers.get(peerId)) this.strangers.forget(peerId);
     if (verdict.status !== 'active') return verdict;
     if (session.isClosed || this.#isDenied(peerId)) return { status: 'refused', code: 'peer_refused' };
     const { terms, expiresAt, secretHash } = verdict;

@@ -164,8 +164,10 @@ export class Registrar {
     if (invite !== null) return this.#join(declared, seenAt);
     await this.#learnOwn(declared);
     if (this.standing(peerId).kind === 'unknown') {
-      this.#assertConsistent(manifest);
-      await peers.noteUnknown(peerId, this.#asDeclared(declared, seenAt, manifest));
+      // Whom we are paired with strangers do not learn: whoever takes such a name is told what all of them are told.
+      if (this.#isConsistent(manifest)) {
+        await peers.noteUnknown(peerId, this.#asDeclared(declared, seenAt, manifest));
+      }
       return { status: 'pending' };
     }
     await this.recognise(declared, seenAt);
@@ -182,7 +184,9 @@ export class Registrar {
     await this.#learnOwn(declared);
     const isSibling = this.isSibling(peerId);
     const record = peers.get(peerId);
-    if (!isSibling) this.#assertConsistent(manifest);
+    // Nor does anybody who makes an invite up.
+    const made = invites.get(invite.id);
+    if (!isSibling && made && invite.proves(made.secretHash)) this.#assertConsistent(manifest);
     if (record?.approved && !isSibling) assertSameOrg(manifest, record);
     const asDeclared = this.#asDeclared(declared, seenAt, isSibling ? this.manifest : manifest);
     await invites.redeem(invite.id, peerId, asDeclared, ({ secretHash }) => invite.proves(secretHash));
@@ -207,6 +211,7 @@ export class Registrar {
   async #learnOwn({ peerId, manifest }: Introduced): Promise<void> {
     if (manifest.authority !== this.#init.org) return;
     const isKnown = manifest.signature === this.manifest.signature;
+    if (!isKnown && this.standing(peerId).kind === 'unknown') assertProven(this.manifest, manifest);
     const isNewHere = this.isSibling(peerId) && !leadsFrom(this.manifest.org_key, manifest);
     if (!isKnown && !isNewHere) await this.#components.manifests.accept(SYSTEM, manifest, { pin: true, from: peerId });
     this.#assertSibling(peerId);
@@ -231,6 +236,16 @@ export class Registrar {
     // What it shows may be older than what we know, as long as it is of one chain.
     assertSameKey(known.manifest as OrgManifest, record);
     return known.manifest as OrgManifest;
+  }
+
+  #isConsistent(manifest: OrgManifest): boolean {
+    try {
+      this.#assertConsistent(manifest);
+      return true;
+    } catch (error) {
+      if (error instanceof IdentityError) return false;
+      throw error;
+    }
   }
 
   /**
@@ -298,6 +313,20 @@ function follows(known: OrgManifest, next: OrgManifest): boolean {
     return known.signature === next.signature || succeeds(known, next);
   } catch (error) {
     if (error instanceof IdentityError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Our own key has to have signed what a stranger shows in our name; else it is not worth an entry of the audit log.
+ *
+ * @throws IdentityError `rotation_unproven`
+ */
+function assertProven(own: OrgManifest, shown: OrgManifest): void {
+  try {
+    succeeds(own, shown);
+  } catch (error) {
+    if (error instanceof IdentityError && error.code === 'manifest_equivocation') return;
     throw error;
   }
 }

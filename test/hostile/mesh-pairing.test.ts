@@ -158,6 +158,41 @@ describe('mesh: who is not who they say, and who is not wanted any more', functi
   });
 
   // How long that takes is measured by a clock of its own: test/faults/mesh-admission.test.ts.
+  it('whom a daemon is paired with, strangers do not learn by taking a name', async () => {
+    assert.equal((await rogue.declare(acme, { invite: await acme.invite() })).status, 'active');
+    const bogus = await acme.invite();
+    await acme.mesh.federation.revokeInvite(SYSTEM, acme.node.invites.list().find(({ usedBy }) => usedBy === null)!.id);
+    const heard: unknown[] = [];
+    for (const org of ['rogue.example', 'nobody.example']) {
+      const stranger = await Rogue.start({ org });
+      const wrong = await Rogue.start({ org });
+      try {
+        const forged = (ours: Introduction): Introduction => ({
+          ...ours,
+          invite: { id: ours.invite!.id, secretHash: hashSecret(randomBytes(16)) },
+        });
+        heard.push([
+          (await stranger.declare(acme)).status,
+          await refusal(wrong.declare(acme, { invite: bogus, introduce: forged })),
+        ]);
+      } finally {
+        await stranger.stop();
+        await wrong.stop();
+      }
+    }
+    assert.deepEqual(heard, Array(2).fill(['pending', 'invite_refused']));
+  });
+
+  it('in our own name strangers fill no audit log', async () => {
+    const stranger = await Rogue.start({ org: acme.org });
+    try {
+      for (let n = 0; n < 3; n++) assert.equal(await refusal(stranger.declare(acme)), 'rotation_unproven');
+      assert.deepEqual(await acme.audit('manifest_refused'), []);
+    } finally {
+      await stranger.stop();
+    }
+  });
+
   it('fault 6: a key that its organisation revokes is cut off at once; what it says later is refused', async () => {
     await rogue.join(acme);
     const before = rogue.sign('before');

@@ -250,7 +250,11 @@ describe(`mesh: organisations (seed ${SEED})`, () => {
       await town.run(liar.federation.register(OPERATOR, { peerId: acme.peerId, addrs: acme.addrs, ...SHARED }));
       await town.simulation.runFor(30_000);
       assert.equal(acme.record(liar), undefined);
-      assert.ok(liar.log.some(({ fields }) => fields.code === 'rotation_unproven'));
+      assert.ok(
+        liar.log.some(({ fields }) => fields.event === 'not_active_there' && fields.code === 'pending'),
+        'what every stranger is told',
+      );
+      assert.ok(!liar.log.some(({ fields }) => fields.code === 'rotation_unproven'));
       assert.equal((await acme.audit('manifest_refused')).length, 0, 'strangers cannot fill the audit log');
     });
 
