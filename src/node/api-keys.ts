@@ -70,6 +70,8 @@ export class ApiKeys implements ApiKeyService {
   readonly #serial = new Serial();
   readonly #byHash = new Map<string, Held>();
   readonly #byId = new Map<string, Held>();
+  /** Ids of keys whose end is being written, or could not be: they are of no use all the same. */
+  readonly #ending = new Set<string>();
 
   constructor(components: ApiKeysComponents, init: ApiKeysInit) {
     this.#components = components;
@@ -174,8 +176,10 @@ export class ApiKeys implements ApiKeyService {
       const revoked: KeyRecord = { ...record, revoked_at: formatInstant(this.#components.now()) };
       const op: StoreOp = { type: 'put', key: apiKeyKey(id), value: toJson(revoked) };
       const event: AuditEvent = { type: 'key_revoke', who, detail: { key: id, entity_uri: record.entity_uri } };
+      this.#ending.add(id);
       await this.#components.writer.writeLocal(() => ({ ops: [op], audit: [event], result: undefined }));
       this.#keep(revoked);
+      this.#ending.delete(id);
     });
   }
 
@@ -212,13 +216,7 @@ export class ApiKeys implements ApiKeyService {
   }
 
   async #add(who: Principal, record: KeyRecord): Promise<ApiKeyInfo> {
-    if (this.#byHash.has(record.hash)) {
-      throw new NodeError(
-        'key_exists',
-        'raw_key already exists; generate a new key value',
-        'leave raw_key out and the daemon makes one',
-      );
-    }
+    this.#assertNew(record);
     const dead = [...this.#byId.values()].filter((held) => !this.#isLive(held)).sort((a, b) => a.ends - b.ends);
     const { id, entity_uri, permissions, scopes, expires_at } = record;
     const detail = { key: id, entity_uri, permissions, scopes, expires_at };
@@ -233,13 +231,26 @@ export class ApiKeys implements ApiKeyService {
         detail: { key: held.record.id, entity_uri: held.record.entity_uri },
       });
     }
-    await this.#components.writer.writeLocal(() => ({ ops, audit, result: undefined }));
+    await this.#components.writer.writeLocal(() => {
+      // A write that failed may have turned out to be on disk.
+      this.#assertNew(record);
+      return { ops, audit, result: undefined };
+    });
     for (const held of purged) {
       this.#byId.delete(held.record.id);
       this.#byHash.delete(held.record.hash);
     }
     this.#keep(record);
     return infoOf(record);
+  }
+
+  #assertNew({ hash }: KeyRecord): void {
+    if (!this.#byHash.has(hash)) return;
+    throw new NodeError(
+      'key_exists',
+      'raw_key already exists; generate a new key value',
+      'leave raw_key out and the daemon makes one',
+    );
   }
 
   #keep(record: KeyRecord): void {
@@ -261,7 +272,7 @@ export class ApiKeys implements ApiKeyService {
   }
 
   #isLive({ record, expires }: Held): boolean {
-    return record.revoked_at === null && expires > this.#components.now();
+    return record.revoked_at === null && expires > this.#components.now() && !this.#ending.has(record.id);
   }
 
   #sorted(take: (held: Held) => boolean): ApiKeyInfo[] {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseCid } from '../../src/facts/index.ts';
 import { derivedDigest, reindex } from '../../src/node/maintenance.ts';
+import { SYSTEM } from '../../src/policy/principal.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { StoreError } from '../../src/store/store.ts';
 import { type DiskFault, FaultyStore } from '../support/faulty-store.ts';
@@ -160,6 +161,19 @@ describe('disk that fails, under a node', () => {
     assert.equal((await t.node.gardens.list(who)).length, 1);
     assert.equal((await t.node.facts.query(who, { limit: 10, ...likes })).facts.length, 2);
     await sound();
+  });
+
+  it('fault 44: a key that landed is not made a second time, so that revoking it ends it for good', async () => {
+    const raw_key = 'a secret of the caller, long enough'.replaceAll(' ', '-');
+    const make = () => t.node.keys.create(SYSTEM, { entity_uri: 'agent:writer', permissions: ['read'], raw_key });
+    store.failBatches({ fault: 'EIO', times: 1, landed: true });
+    const [failed, again] = await Promise.allSettled([make(), make()]);
+    assert.equal(failed!.status, 'rejected');
+    assert.equal(again!.status === 'rejected' && again!.reason.code, 'key_exists');
+    const known = await t.node.keys.list(SYSTEM, { all: true });
+    assert.equal(known.length, 1);
+    await t.node.keys.revoke(SYSTEM, known[0]!.id);
+    assert.equal((await t.reopen()).keys.authenticate(raw_key), undefined);
   });
 
   it('fault 44: idempotent retries after failures leave one statement', async () => {

@@ -285,6 +285,23 @@ describe('API keys', () => {
       await assert.rejects(keys.revoke(admin, mine.info.id), refusal('key_not_found', 'Key not found'));
       await assert.rejects(keys.revoke(admin, 'nothing'), refusal('key_not_found'));
     });
+
+    it('holds before it is on disk, and also when it could not be written; then it can be asked for again', async () => {
+      const { info, secret } = await keys.create(admin, agent);
+      writer.failure = new Error('disk full');
+      const revoking = keys.revoke(admin, info.id);
+      const failed = assert.rejects(revoking, /disk full/);
+      await undefined;
+      assert.equal(keys.authenticate(secret!), undefined, 'while it is written');
+      await failed;
+      assert.equal(keys.authenticate(secret!), undefined);
+      assert.equal(keys.live, 0);
+      await keys.revoke(admin, info.id);
+      const again = make();
+      await again.load();
+      assert.equal(again.authenticate(secret!), undefined);
+      await assert.rejects(keys.revoke(admin, info.id), refusal('key_not_found'));
+    });
   });
 
   describe('listing', () => {
