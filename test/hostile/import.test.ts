@@ -139,6 +139,7 @@ describe('hostile: import', () => {
       [line({}, { value: { type: 'text', v: 'a'.repeat(64 * 1024 + 1) } }), 'text_too_large'],
       [line({}, { confidence: 1.5 }), 'invalid_confidence'],
       [line({}, { entity: `stigmem:conflict:${'0'.repeat(32)}` }), 'reserved_entity'],
+      [line({}, { entity: 'stigmem:resolution:x' }), 'reserved_entity'],
       [line({ kind: 'resolution' }), 'invalid_statement'],
     ]);
   });

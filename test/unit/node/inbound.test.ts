@@ -7,6 +7,8 @@ import {
   statementId,
   valueDigest,
 } from '../../../src/facts/index.ts';
+import { createManifest, renewed } from '../../../src/identity/manifest-edit.ts';
+import { NodeError } from '../../../src/node/errors.ts';
 import type { WireStatement } from '../../../src/node/federation.ts';
 import type { FactQuery } from '../../../src/node/types.ts';
 import {
@@ -14,6 +16,7 @@ import {
   at,
   codes,
   give,
+  OPEN_TERMS,
   type OrgNode,
   openOrgNode,
   PUBLIC_TERMS,
@@ -22,7 +25,7 @@ import {
   send,
   shared,
 } from '../../support/node-pair.ts';
-import { fact, TestClock, who } from '../../support/test-node.ts';
+import { fact, openTestNode, TestClock, who } from '../../support/test-node.ts';
 
 const query = async (t: OrgNode, more: Partial<FactQuery> = {}) =>
   (await t.node.facts.query(who, { limit: 100, ...more })).facts;
@@ -139,6 +142,38 @@ describe('inbound: what peers send', () => {
     assert.deepEqual(codes(await say({ source, entity: 'stigmem://gamma.example/user/x' })), ['not_owner']);
     assert.deepEqual(codes(await say({ source: 'stigmem://gamma.example/agent/a', entity })), ['not_owner']);
     assert.deepEqual(codes(await say({ source: 'stigmem://xsales.gamma.example/agent/a', entity })), ['not_owner']);
+    const denial = { source, entity: 'stigmem://gamma.example/user/x', confidence: 0 };
+    assert.deepEqual(codes(await say(denial)), ['accepted'], 'a denial is an opinion');
+    const judged = (name: string, ms: number): WireStatement =>
+      sales.resolution(at(clock, ms), {
+        conflict: `stigmem:conflict:${'0'.repeat(32)}`,
+        entity: 'stigmem://gamma.example/user/x',
+        relation: 'memory:role',
+        scope: 'public',
+        source: name,
+        verdict: 'both_valid',
+        sides: ['CEO', 'CTO'].map((v) => valueDigest({ type: 'string', v })).sort(),
+        winner: null,
+        winning_fact: null,
+        note: '',
+      });
+    const judgements = [judged(source, 1), judged('stigmem://gamma.example/agent/a', 2)];
+    assert.deepEqual(codes(await send(acme, sales.peerId, judgements)), ['accepted', 'not_owner']);
+  });
+
+  it('fault 10: so does this node itself; names of others it may use at home', async () => {
+    const { authority } = acme.org;
+    const signing = { orgKey: acme.org.key, now: clock.ms };
+    const node = { peerId: acme.peerId, namespaces: [`sales.${authority}`] };
+    const manifest = renewed(createManifest({ authority, ...node }, signing), signing);
+    await acme.node.manifests.publish(who, manifest);
+    const say = (source: string, entity: string) =>
+      acme.node.facts.assert(who, fact({ source: `stigmem://${source}`, entity: `stigmem://${entity}` }));
+    const refused = (error: unknown): boolean => error instanceof NodeError && error.code === 'not_owner';
+    await assert.rejects(say('acme.example/agent/a', 'sales.acme.example/user/x'), refused);
+    await assert.rejects(say('sales.acme.example/agent/a', 'acme.example/user/x'), refused);
+    await say('sales.acme.example/agent/a', 'sales.acme.example/user/x');
+    await say('sales.acme.example/agent/a', 'beta.example/user/x');
   });
 
   it('fault 11: another encoding of the same statement is refused, whoever signed it', async () => {
@@ -199,6 +234,7 @@ describe('inbound: what peers send', () => {
       [{ scope: 'company', ...roadmap }, 'scope_violation'],
       [{ scope: 'team', ...roadmap }, 'scope_violation'],
       [{ scope: 'local', ...roadmap }, 'scope_violation'],
+      [{ scope: 'company', ...roadmap, entity: 'stigmem://acme.example/user/alice' }, 'scope_violation'],
       [{ scope: 'public' }, 'scope_violation'],
       [{ scope: 'public', relation: 'bare' }, 'scope_violation'],
       [{ scope: 'public', ...roadmap }, 'accepted'],
@@ -208,7 +244,7 @@ describe('inbound: what peers send', () => {
     }
     const garden = beta.fact(at(clock, 1), roadmap, { garden_id: 'stigmem://beta.example/garden/lab' });
     assert.deepEqual(codes(await from([garden])), ['scope_violation']);
-    assert.equal(acme.node.inbound.refused(beta.peerId).scope_violation, 6);
+    assert.equal(acme.node.inbound.refused(beta.peerId).scope_violation, 7);
     const [entry] = await audits(acme, 'statement_refused');
     assert.deepEqual([entry!.detail!.code, entry!.detail!.peer_id], ['scope_violation', beta.peerId]);
 
@@ -332,6 +368,28 @@ describe('inbound: what peers send', () => {
     const [outcome] = await from([wire]);
     assert.ok(outcome?.status === 'refused' && outcome.code === 'unknown_org' && outcome.retryable);
     assert.deepEqual(codes(await from([wire, stranger.manifest(at(clock, 1))])), ['accepted', 'accepted']);
+  });
+
+  it('believes nobody in our name before our own manifest is known, but for what this node signed', async () => {
+    const own = new Signer('acme.example', clock.now);
+    const bare = await openTestNode({ clock, nodeKey: own.key, peerId: own.peerId });
+    const pairing = { org: 'acme.example', peerOrg: 'beta.example', ours: OPEN_TERMS, theirs: OPEN_TERMS };
+    const said = [
+      own.fact(at(clock)),
+      new Signer('acme.example', clock.now).fact(at(clock)),
+      own.fact(at(clock, 1), { entity: 'user:x', source: 'agent:x' }, {}, { org: 'third.example' }),
+    ];
+    const outcomes = await bare.node.inbound.admit({ peerId: beta.peerId, pairing }, said);
+    assert.deepEqual(codes(outcomes), ['accepted', 'unknown_org', 'unknown_org']);
+  });
+
+  it('fault 10: a batch that revokes a key brings nothing that was signed with it later', async () => {
+    const second = new Signer('beta.example', clock.now);
+    await acme.node.manifests.accept(who, beta.org.add({ peerId: second.peerId }), { pin: true });
+    beta.org.revoke(second.peerId, at(clock, 3));
+    const said = [3, 4].map((ms) => second.fact(at(clock, ms), { entity: `user:u${ms}` }));
+    const outcomes = await from([...said, beta.manifest(at(clock, 5))]);
+    assert.deepEqual(codes(outcomes), ['accepted', 'key_revoked', 'accepted']);
   });
 
   it('takes nothing once the manifest has expired, until it is renewed', async () => {
