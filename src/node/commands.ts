@@ -180,8 +180,14 @@ export class Commands {
             items.push(item);
             continue;
           }
-          const { id, created } = await this.state(group, who, item.body, item.ext);
-          items.push({ status: created ? 'created' : 'exists', factId: id, warnings: item.warnings });
+          try {
+            const { id, created } = await this.state(group, who, item.body, item.ext);
+            items.push({ status: created ? 'created' : 'exists', factId: id, warnings: item.warnings });
+          } catch (error) {
+            // A statement that is refused has changed nothing yet; those before it have.
+            if (input.atomic) throw error;
+            items.push(refusal(error));
+          }
         }
         this.#remember(group, who, input.idempotencyKey, request, [], items);
         return { ...tally(items), items, replayed: false };

@@ -131,7 +131,10 @@ export class Group {
 interface Job {
   readonly weight: number;
   readonly keys: readonly Key[];
-  /** Prepares in the writer's turn. What it throws is the caller's answer and must have changed nothing. */
+  /**
+   * Prepares in the writer's turn, once more for each time that its group is given up. What it throws is the caller's
+   * answer; a refusal should have changed nothing.
+   */
   readonly prepare: (group: Group) => Promise<() => void>;
   readonly reject: (error: unknown) => void;
 }
@@ -269,6 +272,12 @@ export class Writer implements LocalWriter {
     return jobs;
   }
 
+  /** Jobs of a group that was given up are prepared again, before all others: nothing of it was written. */
+  #putBack(jobs: readonly Job[]): void {
+    this.#queue.unshift(...jobs);
+    for (const job of jobs) this.#queued += job.weight;
+  }
+
   async #runGroup(): Promise<void> {
     const { store, views, clock, now, metrics } = this.#components;
     const answers: { settle: () => void; reject: (error: unknown) => void }[] = [];
@@ -277,6 +286,7 @@ export class Writer implements LocalWriter {
       for (const { reject } of answers) reject(error);
     };
     const jobs = this.#take();
+    const prepared: Job[] = [];
     let sinceTurn = 0;
     try {
       if (this.#inDoubt) await this.#recover();
@@ -293,10 +303,16 @@ export class Writer implements LocalWriter {
       try {
         const settle = await job.prepare(group);
         answers.push({ settle, reject: job.reject });
+        prepared.push(job);
       } catch (error) {
         job.reject(error);
         if (isRefusal(error) && group.extent === extent) continue;
-        // Not a refusal but a failure half-way: what the job changed in memory cannot be told from the rest.
+        // What the job changed cannot be told from the rest of the group: that is given up.
+        if (isRefusal(error)) {
+          views.clear();
+          this.#putBack([...prepared, ...jobs.slice(at + 1)]);
+          return;
+        }
         this.#fail(error);
         failAll(error);
         for (const { reject } of jobs.slice(at + 1)) reject(error);
@@ -352,7 +368,7 @@ export class Writer implements LocalWriter {
   }
 }
 
-/** A refusal changed nothing, by the contract of every `prepare`. */
+/** Of the one request alone. What else is thrown, is a failure of the store or of ours. */
 function isRefusal(error: unknown): boolean {
   return error instanceof NodeError || error instanceof FactError;
 }
