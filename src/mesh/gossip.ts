@@ -15,7 +15,7 @@ import type { MeshWorld } from './world.ts';
 
 export interface GossipIntakeComponents {
   readonly intake: Pick<Intake, 'admit' | 'isHeld'>;
-  readonly gate: Pick<InboundGate, 'tryTake' | 'takesFrom'>;
+  readonly gate: Pick<InboundGate, 'tryTake' | 'takesFrom' | 'giveBack'>;
   readonly scores: Pick<Scores, 'refuse' | 'score'>;
   readonly peering: Pick<PeeringView, 'pairing' | 'isSettling'>;
   readonly world: MeshWorld;
@@ -121,7 +121,7 @@ export class GossipIntake {
       else left += 1;
     }
     if (unknown.length === 0) return ['ignore', left > 0 ? 'over_quota' : 'duplicate'];
-    const outcomes = await intake.admit(from, 'gossip', unknown, signal);
+    const outcomes = await this.#admitted(unknown, from, signal);
     const forged = outcomes.find((outcome) => isHeldAgainst(outcome, peering.isSettling(from)));
     if (forged) return ['reject', forged.status === 'refused' ? forged.code : ''];
     // Others may judge what we refuse more severely, and would hold it against us, who passed it on.
@@ -129,6 +129,19 @@ export class GossipIntake {
     const refused = outcomes.find((outcome) => outcome.status === 'refused');
     if (refused) return ['ignore', refused.status === 'refused' ? refused.code : ''];
     return outcomes.some(({ status }) => status === 'accepted') ? ['accept', 'accepted'] : ['ignore', 'duplicate'];
+  }
+
+  async #admitted(statements: readonly WireStatement[], from: string, signal: AbortSignal): Promise<InboundOutcome[]> {
+    const { intake, gate } = this.#components;
+    let outcomes: InboundOutcome[] = [];
+    try {
+      outcomes = await intake.admit(from, 'gossip', statements, signal);
+      return outcomes;
+    } finally {
+      for (const [at, statement] of statements.entries()) {
+        if (outcomes[at]?.status !== 'accepted') gate.giveBack(originOf(statement));
+      }
+    }
   }
 }
 
@@ -139,7 +152,7 @@ const MAX_ORIGIN = 64;
 
 /**
  * Who a statement says made it, read without decoding it: of members in canonical order, the last of this name is the
- * envelope's. What lies about it is refused later; until then it spends the allowance of whoever it names.
+ * envelope's. What lies about it is refused later, and its allowance given back to whoever it names.
  */
 function originOf({ bytes }: WireStatement): string {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -73,6 +73,11 @@ export class InboundGate {
     return this.#sources.take(origin).allowed;
   }
 
+  /** What was not new, or not of whom it named, is not for that one to pay: else anybody could spend its allowance. */
+  giveBack(origin: string): void {
+    this.#sources.giveBack(origin);
+  }
+
   /**
    * Waits until the allowance of a peer covers this, and takes it.
    *

@@ -65,4 +65,10 @@ export class RateLimiter {
     }
     return { allowed: true };
   }
+
+  /** Gives back what was taken and turned out not to be for this key to pay. */
+  giveBack(key: string, cost = 1): void {
+    const arrival = this.#arrivals.get(key);
+    if (arrival !== undefined) this.#arrivals.set(key, arrival - cost * this.#interval);
+  }
 }

@@ -55,6 +55,13 @@ describe('mesh: allowance of a peer', () => {
     let taken = 0;
     while (gate.takesFrom('origin')) taken += 1;
     assert.equal(taken, 10);
+    gate.giveBack('origin');
+    gate.giveBack('nobody');
+    assert.deepEqual(
+      [gate.takesFrom('origin'), gate.takesFrom('origin')],
+      [true, false],
+      'what was given back, and no more',
+    );
     assert.ok(gate.takesFrom('another'));
     for (let n = 0; n < 2 * MAX_SOURCES; n++) assert.ok(gate.takesFrom(`origin ${n}`));
     assert.ok(gate.takesFrom('origin'), 'it was forgotten for others: the table is bounded');

@@ -176,11 +176,13 @@ describe('mesh: judging gossip', () => {
     takesFrom: (of: string) => boolean = () => true,
   ) => {
     const parts = makeIntake((one) => (typeof answer === 'function' ? answer(one) : answer));
+    const givenBack: string[] = [];
     const gossip = new GossipIntake({
       intake: parts.intake,
       gate: {
         tryTake: () => (allowance ? { allowed: true } : { allowed: false, retryAfterMs: 1 }),
         takesFrom: (of) => takesFrom(of),
+        giveBack: (of) => void givenBack.push(of),
       },
       scores: { refuse: (...one) => void parts.refused.push(one as never), score: () => -5 },
       peering: { pairing: () => parts.terms.pairing, isSettling: () => parts.terms.isSettling },
@@ -188,7 +190,7 @@ describe('mesh: judging gossip', () => {
       onVerdict: () => {},
       onGap: () => {},
     });
-    return { ...parts, gossip };
+    return { ...parts, gossip, givenBack };
   };
   const message = encodeBlock(statements.slice(0, 3));
 
@@ -247,6 +249,20 @@ describe('mesh: judging gossip', () => {
     assert.deepEqual(refused, [], 'by no fault of the peer');
   });
 
+  it('fault 25: nobody spends the allowance of another by naming it, or by saying again what it said', async () => {
+    for (const code of ['unknown_org', 'not_owner', 'bad_signature', 'duplicate'] as const) {
+      const { gossip, givenBack } = judge(code);
+      await gossip.consume(message, 'peer');
+      assert.deepEqual(givenBack, Array(3).fill(origin.peerId), code);
+    }
+    const failed = judge(busy);
+    await failed.gossip.consume(message, 'peer');
+    assert.equal(failed.givenBack.length, 3, 'it comes again');
+    const { gossip, givenBack } = judge('accepted');
+    await gossip.consume(message, 'peer');
+    assert.deepEqual(givenBack, []);
+  });
+
   it('examines a bounded number of messages at a time', async () => {
     const parts = judge('accepted');
     const gates: (() => void)[] = [];
@@ -256,7 +272,7 @@ describe('mesh: judging gossip', () => {
         admit: () => new Promise((resolve) => gates.push(() => resolve([]))),
         isHeld: () => false,
       },
-      gate: { tryTake: () => ({ allowed: true }), takesFrom: () => true },
+      gate: { tryTake: () => ({ allowed: true }), takesFrom: () => true, giveBack: () => {} },
       scores: { refuse: () => {}, score: () => 0 },
       peering: { pairing: () => parts.terms.pairing, isSettling: () => false },
       world: parts.world,
