@@ -67,7 +67,11 @@ export class CommitFeed {
 
   /** Told by the writer once a group is durable. */
   committed(head: number): void {
-    if (head === this.#head) return;
+    if (head === this.#head) {
+      // Nothing new, but what there is may count otherwise now: somebody was paired with, parted from, revoked.
+      this.#pages.clear();
+      return;
+    }
     this.#head = head;
     for (const listener of this.#listeners) listener(head);
   }
