@@ -1,4 +1,4 @@
-import type { Statement } from '../facts/index.ts';
+import { type FactScope, SCOPES, type Statement } from '../facts/index.ts';
 import { NodeError } from '../node/errors.ts';
 import type {
   CreateInvite,
@@ -101,6 +101,7 @@ export class Federation implements FederationService {
     input: { peerId: string; addrs: readonly string[] } & PeerTerms & { expiresAt?: number | null },
   ): Promise<PeerView> {
     requireFederate(who);
+    assertMayGive(who, input.gives);
     const { peers } = this.#components;
     const { peerId, addrs } = input;
     const known = peers.get(peerId);
@@ -117,6 +118,7 @@ export class Federation implements FederationService {
     input: PeerTerms & { expiresAt?: number | null; orgKey?: string | null },
   ): Promise<PeerView> {
     requireFederate(who);
+    assertMayGive(who, input.gives);
     const { peers } = this.#components;
     const { org, orgKey, approved, state } = this.#required(peerId);
     if (approved && state !== 'pending') {
@@ -139,6 +141,11 @@ export class Federation implements FederationService {
   async update(who: Principal, peerId: string, patch: PeerPatch): Promise<PeerView> {
     requireFederate(who);
     if (patch.addrs !== undefined) assertAddrs(peerId, patch.addrs);
+    if (patch.gives !== undefined) {
+      const given = this.#required(peerId).ours.gives;
+      const added = patch.gives.filter((scope) => !given.includes(scope));
+      assertMayGive(who, added);
+    }
     return this.#view(await this.#components.peers.update(who, peerId, patch));
   }
 
@@ -149,6 +156,7 @@ export class Federation implements FederationService {
 
   async createInvite(who: Principal, input: CreateInvite): Promise<{ invite: string; record: InviteRecord }> {
     requireFederate(who);
+    assertMayGive(who, input.gives);
     return this.#components.joining.create(who, input);
   }
 
@@ -164,6 +172,7 @@ export class Federation implements FederationService {
 
   async join(who: Principal, request: JoinRequest): Promise<JoinOutcome> {
     requireFederate(who);
+    assertMayGive(who, request.gives);
     const { joining, sync, world } = this.#components;
     const { peerId } = await joining.join(who, request);
     const elapsed = elapsedClock(() => world.now());
@@ -320,6 +329,16 @@ function requireFederate(who: Principal): void {
   if (who.permissions.has('federate') || who.permissions.has('admin')) return;
   const hint = "use a key with permission 'federate' or 'admin'";
   throw new NodeError('permission_denied', 'federate permission required', hint);
+}
+
+/**
+ * Nobody shares what it may not read: else a key of few scopes would pair a daemon of its own and have the rest from there.
+ * Admins make keys of any scope anyway.
+ */
+function assertMayGive({ permissions, scopes }: Principal, gives: readonly FactScope[]): void {
+  const beyond = gives.find((scope) => scope !== 'local' && SCOPES.includes(scope) && !scopes.has(scope));
+  if (beyond === undefined || permissions.has('admin')) return;
+  throw new NodeError('scope_denied', `this key may not give scope '${beyond}'`, 'use a key whose scopes include it');
 }
 
 function requireAdmin(who: Principal): void {

@@ -14,7 +14,12 @@ import type { Access, ApiContext } from './operation.ts';
 export const FEDERATORS: Access = ['federate', 'admin'];
 
 /** What every call that changes terms can be refused for. */
-export const TERMS_ERRORS = ['invalid_terms', 'invalid_timestamp', 'mesh_disabled'] as const satisfies ErrorCode[];
+export const TERMS_ERRORS = [
+  'invalid_terms',
+  'invalid_timestamp',
+  'mesh_disabled',
+  'scope_denied',
+] as const satisfies ErrorCode[];
 
 /** What a peer can answer, or fail to, when it is dialled; its declaration and manifest are checked then. */
 export const DIAL_ERRORS = [

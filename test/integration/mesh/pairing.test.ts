@@ -190,6 +190,25 @@ describe(`mesh: pairing (seed ${SEED})`, () => {
     assert.deepEqual(acme.node.invites.list().length, 1);
   });
 
+  it('gives nothing that is beyond the scopes of the key, or an agent would read the rest at a daemon of its own', async () => {
+    const { federation } = acme;
+    const narrow = { ...OPERATOR, permissions: new Set(['federate'] as const), scopes: new Set(['public'] as const) };
+    const open = { gives: ['public'], takes: ['public', 'company'], namespaces: null } as const;
+    const denied = { code: 'scope_denied' };
+    const peer = { peerId: bolt.peerId, addrs: bolt.addrs };
+    await assert.rejects(federation.createInvite(narrow, { ...SHARED, expiresIn: 60 }), denied);
+    await assert.rejects(federation.join(narrow, { invite: '', ...SHARED, allowPrivate: true }), denied);
+    await assert.rejects(federation.register(narrow, { ...peer, ...SHARED }), denied);
+    await assert.rejects(federation.approve(narrow, bolt.peerId, SHARED), denied);
+    await town.run(federation.register(narrow, { ...peer, ...open }));
+    await assert.rejects(federation.update(narrow, bolt.peerId, { gives: ['public', 'team'] }), denied);
+    assert.deepEqual(acme.record(bolt)?.ours.gives, ['public']);
+    await town.run(federation.update({ ...narrow, permissions: new Set(['admin'] as const) }, bolt.peerId, SHARED));
+    // What was given by somebody else may stay.
+    await town.run(federation.update(narrow, bolt.peerId, { ...SHARED, takes: ['public'] }));
+    assert.deepEqual(acme.record(bolt)?.ours.takes, ['public']);
+  });
+
   it('asks for the permission first', async () => {
     const reader = { ...OPERATOR, permissions: new Set(['read', 'write'] as const) };
     const federator = { ...OPERATOR, permissions: new Set(['federate'] as const) };
