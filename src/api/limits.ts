@@ -94,6 +94,8 @@ export const SSE_DRAIN_MS = 10_000;
 export const SSE_PAGE = 64;
 /** Bytes of them after which the page ends: what a slow reader holds, and every reader has a position of its own. */
 export const SSE_PAGE_BYTES = 256 * 1024;
+/** Commits one stream shows between two turns of the event loop: as many as there may be streams do so in the same turn. */
+export const SSE_EVENTS_PER_TURN = 8;
 /** Events of the mesh that wait for a slow reader; older ones are left out and counted. They are in no log to resume from. */
 export const MAX_WAITING_MESH_EVENTS = 256;
 /** What a client should wait before it reconnects. */

@@ -55,20 +55,34 @@ export function visibleEvent(
   gardens: Pick<GardenService, 'mayRead'>,
   compatCid: ApiInit['compatCid'],
 ): WireEvent | undefined {
-  const { statement, fact, standing } = commit;
+  return isVisible(commit, filter, who, gardens) ? wireEvent(commit, compatCid) : undefined;
+}
+
+/** Whether a follower sees a commit. */
+export function isVisible(
+  { statement, fact, standing }: CommitEvent,
+  filter: EventFilter,
+  who: Principal,
+  gardens: Pick<GardenService, 'mayRead'>,
+): boolean {
   // What does not count is shown to whoever asks for it by name (`include=quarantined`), and pushed at nobody.
-  if (standing !== 'good') return undefined;
-  if (!who.scopes.has(statement.audience)) return undefined;
-  if (fact === null && !isResolution(statement)) return undefined;
+  if (standing !== 'good') return false;
+  if (!who.scopes.has(statement.audience)) return false;
+  if (fact === null && !isResolution(statement)) return false;
   const { body, ext } = fact?.statement ?? (statement as ResolutionStatement);
-  if (ext.garden_id !== undefined && !gardens.mayRead(who, ext.garden_id)) return undefined;
-  const matches =
+  if (ext.garden_id !== undefined && !gardens.mayRead(who, ext.garden_id)) return false;
+  return (
     (filter.entity === undefined || body.entity === filter.entity) &&
     (filter.relation === undefined || body.relation === filter.relation) &&
     (filter.relationPrefix === undefined || body.relation.startsWith(filter.relationPrefix)) &&
     (filter.scope === undefined || body.scope === filter.scope) &&
-    (filter.source === undefined || body.source === filter.source);
-  if (!matches) return undefined;
+    (filter.source === undefined || body.source === filter.source)
+  );
+}
+
+/** A commit as everybody sees it who sees it at all. */
+export function wireEvent(commit: CommitEvent, compatCid: ApiInit['compatCid']): WireEvent {
+  const { statement, fact } = commit;
   if (fact !== null) return { event: 'fact', data: factRecord(fact, compatCid) };
   return { event: 'resolution', data: resolutionData(commit, statement as ResolutionStatement) };
 }

@@ -1,16 +1,19 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MeshEvent } from '../../node/federation.ts';
 import type { GardenService } from '../../node/services.ts';
+import type { CommitEvent } from '../../node/types.ts';
 import type { Principal } from '../../policy/principal.ts';
 import type { ApiInit, CommitFeed, Timers } from '../components.ts';
 import {
   MAX_WAITING_MESH_EVENTS,
   SSE_DRAIN_MS,
+  SSE_EVENTS_PER_TURN,
   SSE_HEARTBEAT_MS,
   SSE_PAGE,
   SSE_PAGE_BYTES,
   SSE_RETRY_MS,
 } from '../limits.ts';
-import { type EventFilter, visibleEvent } from './filter.ts';
+import { type EventFilter, isVisible, wireEvent } from './filter.ts';
 import { isMeshVisible, meshEventData } from './mesh.ts';
 
 /** Where the text of a stream goes: a socket, or a test. */
@@ -40,6 +43,8 @@ export interface EventStreamInit {
   /** What to follow: commits, what happens on the mesh, or both. */
   readonly kinds: { readonly commits: boolean; readonly mesh: boolean };
   readonly compatCid: ApiInit['compatCid'];
+  /** What all streams of an API share; absent: one of its own. */
+  readonly texts?: EventTexts | undefined;
   /** The principal as of now; undefined once its key is revoked or expired. Asked before commits are shown and at every heartbeat. */
   readonly principal: () => Principal | undefined;
   /** `Last-Event-ID` or `after` as it was sent; undefined: only what comes. */
@@ -55,6 +60,7 @@ export class EventStream {
   readonly #components: EventStreamComponents;
   readonly #init: EventStreamInit;
   readonly #sink: EventSink;
+  readonly #texts: EventTexts;
   #who: Principal;
   #position = 0;
   #ended: EndReason | undefined;
@@ -67,6 +73,7 @@ export class EventStream {
     this.#components = components;
     this.#init = init;
     this.#sink = sink;
+    this.#texts = init.texts ?? new EventTexts(init.compatCid);
     this.#who = who;
   }
 
@@ -125,17 +132,13 @@ export class EventStream {
       const commits = await feed.read(this.#position, SSE_PAGE, SSE_PAGE_BYTES);
       // A revoked key sees nothing that was committed after it was revoked.
       if (!this.#isAllowed()) return;
-      for (const commit of commits) {
+      for (const [at, commit] of commits.entries()) {
+        // All streams show a page at the same moment, and others want their turn.
+        if (at % SSE_EVENTS_PER_TURN === SSE_EVENTS_PER_TURN - 1) await nextTurn();
         if (this.#ended !== undefined) return;
         this.#position = commit.seq;
-        const event = visibleEvent(
-          commit,
-          this.#init.filter,
-          this.#who,
-          this.#components.gardens,
-          this.#init.compatCid,
-        );
-        if (event !== undefined) await this.#write(eventText(event.event, commit.seq, event.data));
+        if (!isVisible(commit, this.#init.filter, this.#who, this.#components.gardens)) continue;
+        await this.#write(this.#texts.of(commit));
       }
       // A log with nothing to show between here and its head (kinds without events) must not be read for ever.
       if (commits.length === 0) this.#position = Math.min(head, this.#position + SSE_PAGE);
@@ -223,6 +226,29 @@ export class EventStream {
   #end(reason: EndReason): void {
     this.#ended ??= reason;
     this.#signal();
+  }
+}
+
+/**
+ * Commits as they are sent, the newest few: followers in step show the same ones at the same moment, hundreds of them, and
+ * a commit looks the same to everybody who sees it.
+ */
+export class EventTexts {
+  readonly #compatCid: ApiInit['compatCid'];
+  readonly #texts = new Map<CommitEvent, string>();
+
+  constructor(compatCid: ApiInit['compatCid']) {
+    this.#compatCid = compatCid;
+  }
+
+  of(commit: CommitEvent): string {
+    const known = this.#texts.get(commit);
+    if (known !== undefined) return known;
+    const { event, data } = wireEvent(commit, this.#compatCid);
+    const text = eventText(event, commit.seq, data);
+    this.#texts.set(commit, text);
+    if (this.#texts.size > SSE_PAGE) this.#texts.delete(this.#texts.keys().next().value!);
+    return text;
   }
 }
 

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { ANONYMOUS } from '../../policy/principal.ts';
 import { ApiError } from '../errors.ts';
 import { eventFilter, eventKinds } from '../events/filter.ts';
-import { type EventSink, EventStream } from '../events/stream.ts';
+import { type EventSink, EventStream, EventTexts } from '../events/stream.ts';
 import { STOP_NOTICE_MS } from '../limits.ts';
 import type { ApiMetrics } from '../metrics.ts';
 import { eventQuery } from '../operations/index.ts';
@@ -21,10 +21,12 @@ export class EventStreams {
   readonly #context: ApiContext;
   readonly #metrics: ApiMetrics;
   readonly #open = new Set<EventStream>();
+  readonly #texts: EventTexts;
 
   constructor(context: ApiContext, metrics: ApiMetrics) {
     this.#context = context;
     this.#metrics = metrics;
+    this.#texts = new EventTexts(context.init.compatCid);
     context.components.meshEvents?.on((event) => {
       for (const stream of this.#open) stream.notice(event);
     });
@@ -57,7 +59,14 @@ export class EventStreams {
     return async (response) => {
       const stream = new EventStream(
         components,
-        { filter, kinds, compatCid: init.compatCid, principal, after: lastEventId ?? checked.after },
+        {
+          filter,
+          kinds,
+          compatCid: init.compatCid,
+          texts: this.#texts,
+          principal,
+          after: lastEventId ?? checked.after,
+        },
         responseSink(response),
         who,
       );

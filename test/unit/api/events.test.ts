@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { eventFilter, visibleEvent } from '../../../src/api/events/filter.ts';
-import { EventStream, type EventStreamInit } from '../../../src/api/events/stream.ts';
-import { SSE_DRAIN_MS, SSE_HEARTBEAT_MS, SSE_PAGE } from '../../../src/api/limits.ts';
+import { EventStream, type EventStreamInit, EventTexts } from '../../../src/api/events/stream.ts';
+import { SSE_DRAIN_MS, SSE_EVENTS_PER_TURN, SSE_HEARTBEAT_MS, SSE_PAGE } from '../../../src/api/limits.ts';
 import type { ResolutionStatement, Statement } from '../../../src/facts/index.ts';
+import type { CommitEvent } from '../../../src/node/types.ts';
+import { until } from '../../support/until.ts';
 import { FakeSink, NO_FILTER } from './fake-sink.ts';
 import { FakeFeed, FakeTimers, factView, principal, settle } from './fakes.ts';
 
@@ -55,6 +57,7 @@ describe('event stream', () => {
     commit(SSE_PAGE * 2 + 5);
     await follow({ after: '3' });
     commit(2);
+    await until(() => sink.ids.length >= SSE_PAGE * 2 + 4, 'all of them');
     await settle();
     const expected = Array.from({ length: SSE_PAGE * 2 + 4 }, (_, index) => index + 4);
     assert.deepEqual(sink.ids, expected);
@@ -169,6 +172,35 @@ describe('event stream', () => {
     );
   });
 
+  it('shows a page a few commits at a time: hundreds of streams do so at the same moment', async () => {
+    commit(SSE_PAGE);
+    await follow({ after: '0' });
+    // As many turns of the event loop as `settle` waits, and one before the first of them.
+    assert.ok(sink.ids.length >= SSE_EVENTS_PER_TURN - 1, `${sink.ids.length}`);
+    assert.ok(sink.ids.length <= 6 * SSE_EVENTS_PER_TURN && 6 * SSE_EVENTS_PER_TURN < SSE_PAGE, `${sink.ids.length}`);
+    await until(() => sink.ids.length === SSE_PAGE, 'the rest');
+  });
+
+  it('writes a commit down once for all streams, and forgets what it wrote a page ago', async () => {
+    commit(2 * SSE_PAGE);
+    const texts = new EventTexts('rfc8785');
+    const commits = await feed.read(0, 2 * SSE_PAGE);
+    const first = texts.of(commits[0]!);
+    let looks = 0;
+    const counted: CommitEvent = {
+      ...commits[0]!,
+      get fact() {
+        looks += 1;
+        return commits[0]!.fact;
+      },
+    };
+    for (let stream = 0; stream < 5; stream++) assert.equal(texts.of(counted), first);
+    assert.equal(looks, 1);
+    for (const one of commits.slice(1)) texts.of(one);
+    assert.equal(texts.of(counted), first);
+    assert.equal(looks, 2);
+  });
+
   it('sends a heartbeat with the position it has reached', async () => {
     commit(2);
     await follow({ after: '0', filter: { ...NO_FILTER, entity: 'user:nobody' } });
@@ -190,6 +222,7 @@ describe('event stream', () => {
     assert.equal(feed.reads, reads, 'not one page more');
     assert.equal(sink.written, written, 'not one byte more, heartbeats included');
     sink.drain();
+    await until(() => sink.ids.length >= SSE_PAGE * 3 + 500, 'all of them');
     await settle();
     assert.equal(sink.ids.length, SSE_PAGE * 3 + 500);
     assert.deepEqual(
