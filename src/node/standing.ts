@@ -59,6 +59,7 @@ export class Standing {
     });
     this.#trust.clear();
     for (const [org, row] of stored) this.#trust.set(org, row);
+    for (const org of this.#held.keys()) if (!this.isQuarantined(org)) this.#release(org);
   }
 
   /** What of a statement's signer the views keep; null stands for this node itself. */
@@ -114,10 +115,14 @@ export class Standing {
     group.ops.push({ type: 'put', key: keys.organisationKey(org), value: toJson(row) });
     group.afterCommit.push(() => {
       this.#trust.set(org, row);
-      this.#heldInAll -= this.quarantined(org);
-      this.#held.delete(org);
+      this.#release(org);
     });
     this.#components.onChanged(group, org);
+  }
+
+  #release(org: string): void {
+    this.#heldInAll -= this.quarantined(org);
+    this.#held.delete(org);
   }
 
   get #accepts(): boolean {

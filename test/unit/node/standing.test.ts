@@ -11,6 +11,7 @@ import type { FactQuery, FactView } from '../../../src/node/types.ts';
 import type { Head } from '../../../src/node/writer.ts';
 import * as keys from '../../../src/store/keys.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
 import { admitPeer, at, codes, OPEN_TERMS, type OrgNode, openOrgNode, Signer, send } from '../../support/node-pair.ts';
 import { assertSound } from '../../support/soundness.ts';
 import { fact, TestClock, who } from '../../support/test-node.ts';
@@ -65,6 +66,21 @@ describe('standing: whose word counts', () => {
     // It is passed on as everything public is.
     assert.equal(acme.node.sets.get('public/beta.example/memory')!.index.count, 1);
     await sound();
+  });
+
+  it('fault 44: a pairing that failed and landed all the same frees the room in quarantine', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    const t = await openOrgNode('acme.example', { clock, store });
+    await admitPeer(t, relay);
+    await send(t, relay.peerId, [beta.manifest(at(clock)), beta.fact(at(clock, 1))]);
+    assert.equal(t.node.figures().untrusted, 2);
+    await t.node.peers.approve(who, beta.peerId, OPEN_TERMS);
+    store.failBatches({ fault: 'EIO', times: 1, landed: true });
+    await assert.rejects(t.node.peers.declared(beta.peerId, beta.declared()), /EIO/);
+    await t.node.writer.probe();
+    await t.node.settled();
+    assert.deepEqual([t.node.peers.isPaired('beta.example'), t.node.figures().untrusted], [true, 0]);
+    await t.node.stop();
   });
 
   it('a stranger is accepted or rejected where the configuration says so', async () => {
