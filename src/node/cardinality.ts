@@ -30,6 +30,8 @@ export class Cardinality {
   readonly #declared = new Map<string, Set<string>>();
   /** How many of them others declared. */
   #foreign = 0;
+  /** Keys of declarations that changed, by group. */
+  readonly #noted = new WeakMap<Group, Set<string>>();
   #recompute: Promise<void> = Promise.resolve();
   /** Changes under way, by relation: how many there were so far. */
   readonly #turns = new Map<string, number>();
@@ -68,6 +70,10 @@ export class Cardinality {
     if (state.key.relation !== CARDINALITY_RELATION) return;
     const relation = declaredRelation(state)?.relation;
     if (relation === undefined) return;
+    // Once a group: a thousand declarations on one key are one change of it.
+    const noted = this.#noted.get(group) ?? new Set();
+    if (noted.has(state.hex)) return;
+    this.#noted.set(group, noted.add(state.hex));
     group.ops.push({ type: 'put', key: keys.recomputeKey(relation), value: EMPTY });
     group.afterCommit.push(() => this.#onChange(relation, this.#apply(state)));
   }

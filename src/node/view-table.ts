@@ -178,7 +178,13 @@ export class ViewTable {
 
   /** Brings the states of many keys into memory at once, so that loading them one by one costs no look-up each. */
   async prefetch(wanted: readonly Key[]): Promise<void> {
-    const missing = wanted.map((key) => new KeyState(key)).filter(({ hex }) => !this.#cache.has(hex));
+    // Each once: a batch of statements on one large key would read all of it for every one of them.
+    const states = new Map<string, KeyState>();
+    for (const key of wanted) {
+      const state = new KeyState(key);
+      if (!this.#cache.has(state.hex)) states.set(state.hex, state);
+    }
+    const missing = [...states.values()];
     if (missing.length < 2) return;
     const known = await this.#components.store.getMany(missing.map(({ k }) => keys.knownKeyKey(k)));
     for (let at = 0; at < missing.length; at += PREFETCH_PARALLEL) {

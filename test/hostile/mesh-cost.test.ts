@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { sha256, statementId } from '../../src/facts/index.ts';
+import { Cardinality } from '../../src/node/cardinality.ts';
 import type { WireStatement } from '../../src/node/federation.ts';
 import { MAX_DECLARED_BY_OTHERS } from '../../src/node/limits.ts';
+import { KeyState } from '../../src/node/view-table.ts';
+import { EMPTY_HEAD, Group } from '../../src/node/writer.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Scan, ScanOptions } from '../../src/store/store.ts';
 import {
@@ -164,6 +167,23 @@ describe('mesh: a small statement of a peer costs little, whatever it sent befor
     const { conflicts } = await acme.node.conflicts.list(who, { limit: 10 });
     const entities = conflicts.map(({ factA }) => factA.statement.body.entity);
     assert.deepEqual(entities, ['stigmem://beta.example/user/bob'], 'only beta contradicts itself');
+  });
+
+  it('a block of statements on one key reads that key once', async () => {
+    const on = (ms: number) => many(300, (n) => beta.fact(at(clock, ms, n), { value: { type: 'number', v: n } }));
+    await accepts(beta, on(-5000));
+    // New keys are not kept in memory: they are read again with the next block.
+    const { rows } = await store.during(() => accepts(beta, on(-4000)));
+    assert.ok(rows < 3000, `${rows} rows for 300 statements`);
+  });
+
+  it('a block of declarations on one key is one change of it', () => {
+    const cardinality = new Cardinality(new Set(), 'acme.example');
+    const group = new Group(EMPTY_HEAD, clock.ms, 100);
+    const key = { relation: 'stigmem:cardinality', scope: 'public', garden: undefined } as const;
+    for (let n = 0; n < 100; n++) cardinality.changed(group, new KeyState({ ...key, entity: 'relation:a:b' }));
+    cardinality.changed(group, new KeyState({ ...key, entity: 'relation:a:c' }));
+    assert.equal(group.afterCommit.length, 2);
   });
 });
 
