@@ -243,7 +243,9 @@ describe('inbound: what peers send', () => {
       assert.deepEqual(codes(await from([beta.fact(at(clock), body)])), [code], JSON.stringify(body));
     }
     const garden = beta.fact(at(clock, 1), roadmap, { garden_id: 'stigmem://beta.example/garden/lab' });
-    assert.deepEqual(codes(await from([garden])), ['scope_violation']);
+    const [refused] = await from([garden]);
+    assert.deepEqual(codes([refused!]), ['scope_violation']);
+    assert.deepEqual(refused!.digest, sha256(garden.bytes));
     assert.equal(acme.node.inbound.refused(beta.peerId).scope_violation, 7);
     const [entry] = await audits(acme, 'statement_refused');
     assert.deepEqual([entry!.detail!.code, entry!.detail!.peer_id], ['scope_violation', beta.peerId]);

@@ -193,7 +193,14 @@ describe('manifests', () => {
     assert.deepEqual(codes(await from([stranger.manifest(at(clock, 7), broken)])), ['manifest_invalid']);
     const crooked = { ...third, nodes: [{ peer_id: 'x', namespaces: [] }] } as OrgManifest;
     assert.deepEqual(codes(await from([stranger.manifest(at(clock, 8), crooked)])), ['manifest_invalid']);
-    assert.ok((await audits('manifest_refused')).some(({ detail }) => detail!.code === 'rotation_unproven'));
+    const fork = withNode(second, { peerId: newPeerId() }, { orgKey: stranger.org.key, now: clock.ms });
+    const warned = async (): Promise<string[]> =>
+      (await acme.node.status()).warnings.filter((text) => text.includes('stranger.example'));
+    assert.match((await warned()).join(), /another key/);
+    assert.deepEqual(codes(await from([stranger.manifest(at(clock, 9), fork)])), ['manifest_equivocation']);
+    assert.match((await warned()).join(), /two manifests/);
+    const refused = new Set((await audits('manifest_refused')).map(({ detail }) => detail!.code));
+    assert.deepEqual(refused, new Set(['rotation_unproven', 'manifest_equivocation']));
     // Those of one organisation are in one set, whatever became of them.
     assert.equal(acme.node.sets.get('public/stranger.example/stigmem')!.index.count, 3);
   });
@@ -205,6 +212,17 @@ describe('manifests', () => {
     await admitPeer(acme, beta);
     const late = [2, 5].map((ms) => second.manifest(at(clock, ms), old));
     assert.deepEqual(codes(await send(acme, beta.peerId, late)), ['accepted', 'key_revoked']);
+  });
+
+  it('fault 6: of one organisation revoke no peer that is of another', async () => {
+    const { peers } = acme.node;
+    await admitPeer(acme, beta);
+    const mallory = new Signer('mallory.example', clock.now);
+    mallory.org.add({ peerId: beta.peerId });
+    await accept(mallory.org.revoke(beta.peerId, at(clock)), true);
+    await acme.node.settled();
+    assert.equal(peers.require(beta.peerId).state, 'active');
+    assert.deepEqual(codes(await send(acme, beta.peerId, [beta.fact(at(clock, 1))])), ['accepted']);
   });
 
   it('merely seen are forgotten when there are too many, the one longest unused first; pinned ones never', async () => {

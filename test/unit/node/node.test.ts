@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { LAST_INSTANT } from '../../../src/facts/index.ts';
 import type { FactPage } from '../../../src/node/types.ts';
 import { fact, openTestNode, type TestNode, who } from '../../support/test-node.ts';
 
@@ -140,6 +141,11 @@ describe('node: facts', () => {
     assert.deepEqual(values(page), ['CTO']);
     assert.equal(page.facts[0]!.contradicted, false);
     assert.deepEqual(values(await query({ include: ['superseded'] })), ['CTO', 'CEO']);
+    assert.equal(
+      (await t.node.facts.assert(who, fact({ v: 'CTO' }))).created,
+      false,
+      'what it retired is no term of it',
+    );
     const unknown = (await t.node.facts.assert(who, fact({ relation: 'x:y' }))).fact.cidV1;
     await rejectsWith(t.node.facts.assert(who, fact({ v: 'x', supersedes: [unknown] })), 'unknown_supersedes');
     assert.deepEqual(values(await query({ relation: 'memory:role' })), ['CTO']);
@@ -174,6 +180,14 @@ describe('node: facts', () => {
     assert.deepEqual(values(await query({ relation: 'memory:role' })), []);
     await t.node.facts.assert(who, fact({ ...ttl, type: 'number', v: 120 }));
     assert.deepEqual(values(await query({ relation: 'memory:role' })), ['CEO']);
+    // Any double is a number of seconds.
+    const until = async (): Promise<unknown> => (await t.node.facts.get(who, stored.id)).fact.validUntil;
+    await t.node.facts.assert(who, fact({ ...ttl, type: 'number', v: -1e300 }));
+    assert.equal(await until(), '1970-01-01T00:00:00.000Z');
+    await t.node.facts.assert(who, fact({ ...ttl, type: 'number', v: 1e300 }));
+    assert.equal(await until(), new Date(LAST_INSTANT).toISOString());
+    await t.node.facts.assert(who, fact({ ...ttl, type: 'number', v: 60, confidence: 0 }));
+    assert.equal(await until(), null, 'a ttl that was taken back is none');
   });
 
   it('shows all values of a relation declared multi-valued by its authority', async () => {

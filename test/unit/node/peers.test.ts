@@ -68,6 +68,14 @@ describe('peers', () => {
     await peers.noteUnknown(beta.peerId, beta.declared(PUBLIC_TERMS, { addrs: ['/ip4/192.0.2.7/tcp/1'] }));
     assert.deepEqual(peers.require(beta.peerId).addrs, ['/ip4/192.0.2.7/tcp/1']);
     assert.deepEqual(peers.require(beta.peerId).theirs!.gives, ['public']);
+    assert.equal((await audits('peer_pending')).length, 1, 'strangers cannot fill the audit log');
+    // Nor does it become anything else by that once somebody decided.
+    await peers.approve(who, beta.peerId, { ...OPEN_TERMS, expiresAt: clock.ms + 1 });
+    const gamma = new Signer('gamma.example', clock.now);
+    await peers.approve(who, gamma.peerId, OPEN_TERMS);
+    for (const one of [beta, gamma])
+      await peers.noteUnknown(one.peerId, one.declared(OPEN_TERMS, { org: 'x.example' }));
+    assert.deepEqual([peers.require(beta.peerId).org, peers.require(gamma.peerId).org], ['beta.example', null]);
   });
 
   it('fault 1: pending peers are bounded: the oldest makes room, and nobody who was decided about', async () => {
@@ -116,11 +124,13 @@ describe('peers', () => {
     await admitPeer(acme, beta);
     const { auditSeq } = acme.node.figures();
     changes.length = 0;
+    const { lastSeenAt } = peers.require(beta.peerId);
     clock.advance(SEEN_WRITE_MS - 1);
     await peers.declared(beta.peerId, beta.declared(OPEN_TERMS, { signedAt: clock.ms }));
     peers.seen(beta.peerId);
     assert.equal(acme.node.figures().auditSeq, auditSeq);
     assert.deepEqual(changes, []);
+    assert.equal(peers.require(beta.peerId).lastSeenAt, lastSeenAt);
     clock.advance(1);
     peers.seen(beta.peerId);
     assert.equal(peers.require(beta.peerId).lastSeenAt, clock.ms);
@@ -189,6 +199,10 @@ describe('peers', () => {
     ]);
     assert.equal((await audits('peer_suspended')).length, 1);
     assert.equal((await audits('peer_changed')).length, 2);
+    await peers.update(who, beta.peerId, { suspended: true });
+    await peers.update(who, beta.peerId, { gives: ['public'] });
+    assert.deepEqual([(await audits('peer_suspended')).length, (await audits('peer_changed')).length], [2, 3]);
+    assert.equal((await peers.approve(who, beta.peerId, OPEN_TERMS)).state, 'active', 'approving it again resumes it');
   });
 
   it('expire when the time of either side runs out: at once for who asks, and told by the next sweep', async () => {
@@ -202,6 +216,8 @@ describe('peers', () => {
     clock.advance(1000);
     assert.equal(peers.pairing(beta.peerId), undefined);
     assert.equal(peers.require(beta.peerId).state, 'expired');
+    assert.equal(peers.list().find(({ peerId }) => peerId === beta.peerId)!.state, 'expired');
+    assert.equal(peers.isPaired('beta.example'), false);
     acme.tick();
     await acme.node.writer.probe();
     assert.deepEqual(states(), ['active → expired']);
@@ -215,6 +231,12 @@ describe('peers', () => {
     assert.equal((await audits('peer_expired')).length, 2);
     await peers.update(who, beta.peerId, { expiresAt: null });
     assert.equal(peers.require(beta.peerId).state, 'active');
+    await peers.update(who, beta.peerId, { expiresAt: clock.ms + 1000 });
+    const again = await acme.reopen();
+    clock.advance(1000);
+    await again.peers.sweep();
+    const { entries } = await again.audit.list(who, { type: 'peer_expired', limit: 9 });
+    assert.equal(entries.length, 3, 'also what was to end before a restart');
   });
 
   it('fault 6: a peer that was removed shares nothing from that moment, what it signs is refused, what it said stays', async () => {
@@ -236,6 +258,9 @@ describe('peers', () => {
     await assert.rejects(peers.update(who, beta.peerId, { gives: [] }), refuses('peer_revoked'));
     await peers.noteUnknown(beta.peerId, beta.declared());
     assert.equal(peers.require(beta.peerId).state, 'revoked', 'it does not come back by itself');
+    assert.deepEqual(states().at(-1), 'active → revoked', 'nor is anybody told so');
+    await peers.remove(who, beta.peerId);
+    assert.equal((await audits('peer_removed')).length, 1, 'once is enough');
     const again = await acme.reopen();
     assert.deepEqual(codes(await again.inbound.admit({ peerId: beta.peerId, pairing }, late)), [
       'origin_removed',
@@ -262,6 +287,11 @@ describe('peers', () => {
     const [kept] = (await acme.node.facts.query(who, { limit: 10, relation: 'memory:role' })).facts;
     assert.deepEqual([kept!.state, kept!.sourceRevoked], ['current', true]);
     await assert.rejects(peers.approve(who, beta.peerId, OPEN_TERMS), refuses('peer_revoked'));
+    await manifests.accept(who, beta.org.add({ peerId: newPeerId() }), { pin: true });
+    await acme.node.settled();
+    assert.equal((await audits('peer_removed')).length, 1, 'once is enough');
+    // Our operator may say so, too: what it passes on is refused then, whoever lists it.
+    assert.equal((await peers.remove(who, beta.peerId)).revokedBy, 'operator');
   });
 
   it('of our own organisation are admitted without ceremony, and share all but what is local', async () => {
@@ -276,6 +306,10 @@ describe('peers', () => {
     await peers.admitSibling(sibling, { ...declared, signedAt: 5 });
     assert.equal(acme.node.figures().auditSeq, auditSeq);
     await assert.rejects(peers.admitSibling(newPeerId(), beta.declared()), refuses('peer_refused'));
+    // What was agreed for a time before it was known for one of ours does not end that.
+    const former = newPeerId();
+    await peers.approve(who, former, { ...PUBLIC_TERMS, expiresAt: clock.ms + 1000 });
+    assert.equal((await peers.admitSibling(former, declared)).expiresAt, null);
     await peers.remove(who, sibling);
     await assert.rejects(peers.admitSibling(sibling, declared), refuses('peer_revoked'));
   });
@@ -456,6 +490,9 @@ describe('peers', () => {
     );
     const node = await acme.reopen();
     await assert.rejects(node.peers.approve(who, newPeerId(), OPEN_TERMS), refuses('limit_reached'));
+    const { authority, orgKey } = acme.org;
+    const sibling = { ...beta.declared(), org: authority, orgKey };
+    await assert.rejects(node.peers.admitSibling(newPeerId(), sibling), refuses('limit_reached'));
     await node.peers.update(who, beta.peerId, { gives: ['public'] });
     await node.peers.remove(who, beta.peerId);
     assert.equal(node.peers.get('removed 0'), undefined);

@@ -14,7 +14,7 @@ import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { FaultyStore } from '../../support/faulty-store.ts';
 import { admitPeer, at, codes, OPEN_TERMS, type OrgNode, openOrgNode, Signer, send } from '../../support/node-pair.ts';
 import { assertSound } from '../../support/soundness.ts';
-import { fact, TestClock, who } from '../../support/test-node.ts';
+import { fact, openTestNode, TestClock, who } from '../../support/test-node.ts';
 
 describe('standing: whose word counts', () => {
   let clock: TestClock;
@@ -65,6 +65,10 @@ describe('standing: whose word counts', () => {
     await assert.rejects(acme.node.facts.get(who, named.cid), /not found/);
     // It is passed on as everything public is.
     assert.equal(acme.node.sets.get('public/beta.example/memory')!.index.count, 1);
+    // That it asks to be our peer lets nothing out.
+    await acme.node.peers.noteUnknown(beta.peerId, beta.declared());
+    await acme.node.settled();
+    assert.deepEqual(await shown(), ['ours current']);
     await sound();
   });
 
@@ -90,6 +94,7 @@ describe('standing: whose word counts', () => {
     const pairing = strict.peers.pairing(relay.peerId)!;
     const outcomes = await strict.inbound.admit({ peerId: relay.peerId, pairing }, wires);
     assert.deepEqual(codes(outcomes), ['origin_rejected', 'origin_rejected']);
+    assert.ok(outcomes.every((one) => one.status === 'refused' && one.retryable));
     assert.equal(strict.manifests.known('beta.example'), undefined);
     await strict.stop();
     const open = await acme.reopen({ unknownOrigins: 'accept' });
@@ -157,6 +162,10 @@ describe('standing: whose word counts', () => {
       ['late quarantined'],
     );
     assert.equal(acme.node.figures().untrusted, 1);
+    // Nor does whatever else is decided meanwhile, or that another peer of it comes and goes.
+    await acme.node.peers.update(who, beta.peerId, { gives: [] });
+    await acme.node.settled();
+    assert.equal((await shown()).includes('late current'), false);
     await acme.node.peers.update(who, beta.peerId, { suspended: false });
     await acme.node.settled();
     assert.equal((await shown()).includes('late current'), true);
@@ -183,6 +192,60 @@ describe('standing: whose word counts', () => {
     await send(acme, beta.peerId, [beta.manifest(at(clock, 4)), ...forged]);
     const history = (await shown({ include: ['history'] })).sort();
     assert.deepEqual(history, ['bad current', 'good retraction', 'good superseded']);
+  });
+
+  it('what one organisation says of the statements of another retires none of them, whichever comes first', async () => {
+    const gamma = new Signer('gamma.example', clock.now);
+    for (const peer of [beta, gamma]) await admitPeer(acme, peer);
+    for (const [n, isFirst] of [false, true].entries()) {
+      const target = gamma.fact(at(clock, n), { value: text(`target ${n}`), entity: `user:t${n}` });
+      const id = statementId(sha256(target.bytes));
+      const notes = [
+        beta.fact(at(clock, 10 + n), { value: text(`other ${n}`), entity: `user:o${n}` }, { supersedes: [id] }),
+        beta.fact(at(clock, 20 + n), {
+          ...{ entity: `fact:${id}`, relation: 'stigmem:ttl', value: { type: 'number', v: -60 } },
+        }),
+      ];
+      if (isFirst) await send(acme, beta.peerId, notes);
+      await send(acme, gamma.peerId, [target]);
+      if (!isFirst) await send(acme, beta.peerId, notes);
+    }
+    const targets = (await shown({ include: ['history'] })).filter((one) => one.startsWith('target'));
+    assert.deepEqual(targets.sort(), ['target 0 current', 'target 1 current']);
+    await sound();
+  });
+
+  it('an organisation counts while one of its peers is active', async () => {
+    const second = new Signer('beta.example', clock.now);
+    beta.org.add({ peerId: second.peerId });
+    await admitPeer(acme, beta);
+    await admitPeer(acme, { peerId: second.peerId, org: beta.org });
+    await acme.node.peers.remove(who, second.peerId);
+    await send(acme, beta.peerId, [beta.fact(at(clock), { value: text('said') })]);
+    assert.deepEqual(await shown(), ['said current']);
+  });
+
+  it('other nodes of our own organisation count if our manifest lists them, and this one until it is revoked', async () => {
+    const sibling = new Signer('acme.example', clock.now);
+    const say = (by: Signer, v: string) =>
+      by.fact(at(clock, 1), { value: text(v), entity: `user:${v}`, source: 'agent:x' });
+    const bare = new Signer('acme.example', clock.now);
+    const lone = await openTestNode({ clock, nodeKey: bare.key, peerId: bare.peerId });
+    await lone.node.transfer.importStatements(who, [say(sibling, 'unproven'), say(bare, 'own')]);
+    const { facts: found } = await lone.node.facts.query(who, { limit: 9, include: ['quarantined'] });
+    assert.deepEqual(found.map(({ statement, state }) => `${statement.body.value.v} ${state}`).sort(), [
+      'own current',
+      'unproven quarantined',
+    ]);
+    await acme.node.manifests.publish(who, acme.org.add({ peerId: sibling.peerId }));
+    await acme.node.transfer.importStatements(who, [say(sibling, 'listed')]);
+    clock.advance(10);
+    await acme.node.facts.assert(who, fact({ v: 'ours' }));
+    assert.deepEqual((await shown()).sort(), ['listed current', 'ours current']);
+    await acme.node.manifests.publish(who, acme.org.revoke(acme.peerId, at(clock, -5)));
+    await acme.node.settled();
+    assert.deepEqual(await shown(), ['listed current']);
+    await sound();
   });
 
   it('imports of an organisation nobody knows wait in quarantine for its manifest and a pairing', async () => {
