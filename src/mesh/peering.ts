@@ -340,7 +340,8 @@ export class Peering implements PeeringView {
     const verdict = await registrar.decide(declared, session.remoteAddr);
     if (verdict.status === 'pending' && peers.get(peerId)) this.strangers.forget(peerId);
     if (verdict.status !== 'active') return verdict;
-    if (session.isClosed || this.#isDenied(peerId)) return { status: 'refused', code: 'peer_refused' };
+    const isDropped = registrar.isDisowned(peers.require(peerId)); // By its organisation, while that was written.
+    if (session.isClosed || this.#isDenied(peerId) || isDropped) return { status: 'refused', code: 'peer_refused' };
     const { terms, expiresAt, secretHash } = verdict;
     const declaration = registrar.sign(peerId, nonce, session.remoteAddr, { terms, expiresAt });
     session.shown = shown.signature;
