@@ -72,11 +72,7 @@ export class Peering implements PeeringView {
   constructor(components: PeeringComponents) {
     const { transport, world } = components;
     this.#components = components;
-    this.#self = {
-      peerId: transport.peerId,
-      now: () => world.now(),
-      randomBytes: (count) => world.randomBytes(count),
-    };
+    this.#self = { peerId: transport.peerId, now: () => world.now(), randomBytes: (count) => world.randomBytes(count) };
     this.#bans = new Bans(() => world.now());
     this.strangers = new Strangers(elapsedClock(() => world.now()));
     this.#expiry = new Alarm(world, () => this.#expire());
@@ -335,10 +331,14 @@ export class Peering implements PeeringView {
   }
 
   async #decide(session: Session, declared: Declared, shown: OrgManifest): Promise<Decision> {
-    const { registrar, peers } = this.#components;
-    const { peerId, nonce } = declared;
+    const { registrar, peers, log } = this.#components;
+    const { peerId, nonce, manifest } = declared;
     const verdict = await registrar.decide(declared, session.remoteAddr);
-    if (verdict.status === 'pending' && peers.get(peerId)) this.strangers.forget(peerId);
+    if (verdict.status === 'pending') {
+      const about = { event: 'stranger_unproven', peer_id: peerId, org: manifest.authority };
+      if (peers.get(peerId)) this.strangers.forget(peerId);
+      else log.info(about, 'a stranger takes the name of an organisation that has another key here');
+    }
     if (verdict.status !== 'active') return verdict;
     const isDropped = registrar.isDisowned(peers.require(peerId)); // By its organisation, while that was written.
     if (session.isClosed || this.#isDenied(peerId) || isDropped) return { status: 'refused', code: 'peer_refused' };

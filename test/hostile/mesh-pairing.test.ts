@@ -157,7 +157,6 @@ describe('mesh: who is not who they say, and who is not wanted any more', functi
     assert.deepEqual(codes, ['invite_refused', 'invite_refused']);
   });
 
-  // How long that takes is measured by a clock of its own: test/faults/mesh-admission.test.ts.
   it('whom a daemon is paired with, strangers do not learn by taking a name', async () => {
     assert.equal((await rogue.declare(acme, { invite: await acme.invite() })).status, 'active');
     const bogus = await acme.invite();
@@ -193,6 +192,7 @@ describe('mesh: who is not who they say, and who is not wanted any more', functi
     }
   });
 
+  // How long that takes is measured by a clock of its own: test/faults/mesh-admission.test.ts.
   it('fault 6: a key that its organisation revokes is cut off at once; what it says later is refused', async () => {
     await rogue.join(acme);
     const before = rogue.sign('before');

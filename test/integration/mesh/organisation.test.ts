@@ -255,6 +255,7 @@ describe(`mesh: organisations (seed ${SEED})`, () => {
         'what every stranger is told',
       );
       assert.ok(!liar.log.some(({ fields }) => fields.code === 'rotation_unproven'));
+      assert.ok(acme.log.some(({ fields }) => fields.event === 'stranger_unproven' && fields.org === 'bolt.example'));
       assert.equal((await acme.audit('manifest_refused')).length, 0, 'strangers cannot fill the audit log');
     });
 
