@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type Digest, sha256 } from '../../../src/facts/index.ts';
-import { decodeBlock, encodeBlock } from '../../../src/mesh/block.ts';
+import { decodeBlock, encodeBlock, wireSize } from '../../../src/mesh/block.ts';
 import {
   FETCH_ANSWER_GRID_MS,
   FETCH_TIMEOUT_MS,
@@ -68,6 +68,8 @@ describe('mesh: answering fetches', () => {
   const makeServer = (readMs = 0, terms: Pairing | undefined = pairing()) => {
     const world = new TestWorld();
     const refused: string[] = [];
+    /** What was taken from the allowance of the peer: statements, bytes. */
+    const taken: [number, number][] = [];
     let reads = 0;
     const server = new FetchServer({
       sets: {
@@ -79,7 +81,12 @@ describe('mesh: answering fetches', () => {
       },
       manifests: { statement: async (authority) => (authority === 'acme.example' ? held[0] : undefined) },
       peering: { pairing: () => terms },
-      gate: { take: async () => false },
+      gate: {
+        take: async (_, statements, bytes) => {
+          taken.push([statements, bytes]);
+          return false;
+        },
+      },
       scores: { refuse: (_, code) => void refused.push(code) },
       world,
     });
@@ -91,7 +98,7 @@ describe('mesh: answering fetches', () => {
       await settle();
       return stream;
     };
-    return { world, server, ask, refused, reads: () => reads };
+    return { world, server, ask, refused, taken, reads: () => reads };
   };
   const contents = ({ far }: FakeStream): WireStatement[] => far.received.flatMap((frame) => decodeBlock(frame));
 
@@ -104,6 +111,17 @@ describe('mesh: answering fetches', () => {
     assert.ok(stream.far.isClosed);
     const nothing = await ask(encodeFetchRequest({ type: 'statements', digests: [digestOf(statement(99))] }));
     assert.deepEqual(nothing.far.received, [encodeBlock([])]);
+  });
+
+  it('takes what it is asked for, and each block of what it sends, from the allowance of the peer', async () => {
+    const { ask, taken } = makeServer();
+    const { far } = await ask(encodeFetchRequest({ type: 'statements', digests: held.map(digestOf) }));
+    const blocks = far.received.map((frame) => decodeBlock(frame).reduce((sum, one) => sum + wireSize(one), 0));
+    assert.ok(blocks.length > 1);
+    assert.deepEqual(taken, [[held.length, 0], ...blocks.map((bytes) => [1, bytes])]);
+    taken.length = 0;
+    await ask(encodeFetchRequest({ type: 'manifest', authority: 'nobody.example' }));
+    assert.deepEqual(taken[0], [1, 0]);
   });
 
   it('sends manifests where they are shared', async () => {

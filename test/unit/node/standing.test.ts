@@ -68,7 +68,8 @@ describe('standing: whose word counts', () => {
     // That it asks to be our peer lets nothing out.
     await acme.node.peers.noteUnknown(beta.peerId, beta.declared());
     await acme.node.settled();
-    assert.deepEqual(await shown(), ['ours current']);
+    assert.deepEqual(await shown({ include: ['quarantined'] }), ['ours current', 'theirs quarantined']);
+    assert.equal(acme.node.figures().untrusted, 2);
     await sound();
   });
 
@@ -206,9 +207,14 @@ describe('standing: whose word counts', () => {
           ...{ entity: `fact:${id}`, relation: 'stigmem:ttl', value: { type: 'number', v: -60 } },
         }),
       ];
-      if (isFirst) await send(acme, beta.peerId, notes);
+      const note = async (): Promise<void> => {
+        await send(acme, beta.peerId, notes);
+        const ours = { entity: `fact:${id}`, relation: 'stigmem:ttl', type: 'number', v: -60 };
+        await acme.node.facts.assert(who, fact({ ...ours, scope: 'public' }));
+      };
+      if (isFirst) await note();
       await send(acme, gamma.peerId, [target]);
-      if (!isFirst) await send(acme, beta.peerId, notes);
+      if (!isFirst) await note();
     }
     const targets = (await shown({ include: ['history'] })).filter((one) => one.startsWith('target'));
     assert.deepEqual(targets.sort(), ['target 0 current', 'target 1 current']);
