@@ -47,6 +47,7 @@ describe('mesh: fetch requests', () => {
       [],
       [0x01],
       [0x01, ...Buffer.alloc(31)],
+      [0x01, ...Buffer.alloc(33)],
       [0x01, ...Buffer.alloc(32 * (MAX_FETCH_DIGESTS + 1))],
       [0x02],
       [0x02, ...Buffer.from('ACME')],
