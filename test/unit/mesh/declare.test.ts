@@ -231,12 +231,36 @@ describe('mesh: declare', () => {
     const wrong = await run(joiner, host, { decide: relayed });
     assert.equal(codeOf(wrong.asked), 'declaration_wrong_audience');
     assert.deepEqual(wrong.answered, { status: 'untaken' });
+    // Nor is what was heard on another stream, or names another organisation, an answer.
+    for (const [code, nonce, org] of [
+      ['declaration_wrong_nonce', '00'.repeat(16), host.org],
+      ['authority_mismatch', null, 'x.example'],
+    ] as const) {
+      const { asked, answered } = await run(joiner, host, {
+        decide: (party, declared) => ({
+          status: 'active',
+          declaration: party.sign(declared.peerId, nonce ?? declared.nonce, { org }),
+        }),
+      });
+      assert.equal(codeOf(asked), code);
+      assert.deepEqual(answered, { status: 'untaken' });
+    }
+  });
+
+  it('says nothing about itself to whoever shows a manifest that does not hold', async () => {
+    const mute = { introduce: () => assert.fail('introduced itself') };
+    const forger = new Party(2, 'acme.example');
+    forger.manifest = { ...host.manifest, signature: joiner.manifest.signature };
+    assert.equal(codeOf((await run(joiner, forger, mute)).asked), 'bad_signature');
+    const past = { orgKey: fixedKey(102), now: NOW - 2000, lifeMs: 1000 };
+    forger.manifest = createManifest({ authority: 'acme.example', peerId: forger.peerId }, past);
+    assert.equal(codeOf((await run(joiner, forger, mute)).asked), 'manifest_expired');
   });
 
   it('answers an error of its own with internal_error, and keeps it to itself', async () => {
     const { asked, answered } = await run(joiner, host, {
       decide: () => {
-        throw new Error('the secret plan');
+        throw Object.assign(new Error('the secret plan'), { code: 'store_corrupt' });
       },
     });
     assert.ok(!(asked instanceof Error) && asked.status === 'refused');
