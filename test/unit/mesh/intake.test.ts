@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { type Digest, sha256 } from '../../../src/facts/index.ts';
 import { encodeBlock } from '../../../src/mesh/block.ts';
-import { BUSY_PATIENCE_MS, MANIFEST_RETRY_MS, MAX_GOSSIP_CHECKS } from '../../../src/mesh/data-limits.ts';
+import {
+  BUSY_PATIENCE_MS,
+  MANIFEST_RETRY_MS,
+  MAX_GOSSIP_CHECKS,
+  MAX_ORGS_ASKED,
+} from '../../../src/mesh/data-limits.ts';
 import { GossipIntake } from '../../../src/mesh/gossip.ts';
 import { Intake, NotAdmitted } from '../../../src/mesh/intake.ts';
 import { NodeError } from '../../../src/node/errors.ts';
@@ -101,6 +106,33 @@ describe('mesh: the way in', () => {
       ['peer', 'bad_signature', 1],
       ['peer', 'scope_violation', 2, true],
     ]);
+  });
+
+  it('charges for what others said only whoever says it in its own name, and for its form whoever sends it', async () => {
+    const codes = ['not_owner', 'bad_signature'];
+    const { intake, refused, terms } = makeIntake((one) => codes[statements.indexOf(one)]!);
+    const charged = async (peerId: string, peerOrg: string) => {
+      terms.pairing = pairing({ peerOrg });
+      await intake.admit(peerId, 'sync', statements.slice(0, 2));
+      return refused.splice(0).map(([, code, count, isBlameless]) => [code, count, isBlameless === true]);
+    };
+    const form = ['bad_signature', 1, false];
+    assert.deepEqual(await charged('relay', 'relay.example'), [['not_owner', 1, true], form]);
+    assert.deepEqual(await charged('another node of it', origin.org), [['not_owner', 1, false], form]);
+    assert.deepEqual(await charged(origin.peerId, 'relay.example'), [['not_owner', 1, false], form]);
+  });
+
+  it('tries nothing again of whom nothing was learned, and asks for so many manifests at once', async () => {
+    const orgs = Array.from({ length: MAX_ORGS_ASKED + 1 }, (_, n) => new Origin(`o${n}.example`));
+    const said = await Promise.all(orgs.map((one) => one.state('1795262400000.000', { scope: 'public' })));
+    const { intake, calls, asked, terms } = makeIntake(() => 'unknown_org');
+    terms.knows = false;
+    const outcomes = await intake.admit('peer', 'sync', said);
+    assert.ok(outcomes.every((one) => one.status === 'refused' && one.retryable));
+    assert.deepEqual([calls.length, asked.length], [1, MAX_ORGS_ASKED]);
+    const bad = makeIntake(() => 'bad_signature');
+    await bad.intake.admit('peer', 'sync', said);
+    assert.deepEqual([bad.calls.length, bad.asked], [1, []], 'nor is anybody asked for what would not help');
   });
 
   it('takes only public statements from gossip', async () => {

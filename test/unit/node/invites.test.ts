@@ -70,8 +70,14 @@ describe('invites', () => {
     const thief = new Signer('thief.example', clock.now);
     await assert.rejects(redeem(record.id, secret, thief), refuses('invite_spent'));
     assert.equal(acme.node.peers.get(thief.peerId), undefined);
-    const [refused] = await audits('invite_refused');
-    assert.deepEqual([refused!.detail!.code, refused!.detail!.peer_id], ['invite_spent', thief.peerId]);
+    const friend = new Signer('friend.example', clock.now);
+    await acme.node.peers.approve(who, friend.peerId, OPEN_TERMS);
+    await assert.rejects(redeem(record.id, secret, friend), refuses('invite_spent'), 'nor to who is a peer anyway');
+    const refused = (await audits('invite_refused')).map(({ detail }) => [detail!.code, detail!.peer_id]);
+    assert.deepEqual(refused.toReversed(), [
+      ['invite_spent', thief.peerId],
+      ['invite_spent', friend.peerId],
+    ]);
     // The same peer may come again, for its line may have broken; not once it was removed.
     assert.equal((await redeem(record.id, secret)).state, 'active');
     await acme.node.peers.remove(who, beta.peerId);
@@ -187,5 +193,14 @@ describe('invites', () => {
     assert.equal(node.invites.get('closed 0'), undefined);
     assert.ok(node.invites.get(`closed ${MAX_CLOSED_INVITES}`));
     assert.equal(node.invites.list().length, MAX_OPEN_INVITES + MAX_CLOSED_INVITES);
+    assert.equal(await acme.store.get(keys.inviteKey('closed 0')), undefined, 'on disk as in memory');
+    // What was used, or has run out, takes nobody's room.
+    const open = node.invites.list().filter(({ revokedAt }) => revokedAt === null);
+    const used = row(open[0]!.id, { usedBy: beta.peerId, usedAt: clock.ms });
+    const over = row(open[1]!.id, { expiresAt: clock.ms });
+    await acme.store.batch([used, over], { durable: true });
+    const again = await acme.reopen();
+    for (let n = 0; n < 2; n++) await again.invites.create(who, input);
+    await assert.rejects(again.invites.create(who, input), refuses('limit_reached'));
   });
 });
