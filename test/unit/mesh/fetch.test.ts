@@ -66,7 +66,8 @@ describe('mesh: fetch requests', () => {
 describe('mesh: answering fetches', () => {
   const held = [statement(1), statement(2, 60_000), statement(3, 60_000), statement(4, 60_000)];
 
-  const makeServer = (readMs = 0, terms: Pairing | undefined = pairing()) => {
+  /** @param narrowedAfter takings from the allowance after which the terms are others */
+  const makeServer = (readMs = 0, terms: Pairing | undefined = pairing(), narrowedAfter = Number.POSITIVE_INFINITY) => {
     const world = new TestWorld();
     const refused: string[] = [];
     /** What was taken from the allowance of the peer: statements, bytes. */
@@ -81,7 +82,7 @@ describe('mesh: answering fetches', () => {
         },
       },
       manifests: { statement: async (authority) => (authority === 'acme.example' ? held[0] : undefined) },
-      peering: { pairing: () => terms },
+      peering: { pairing: () => (taken.length > narrowedAfter ? pairing({ ours: { gives: [] } }) : terms) },
       gate: {
         take: async (_, statements, bytes) => {
           taken.push([statements, bytes]);
@@ -123,6 +124,15 @@ describe('mesh: answering fetches', () => {
     taken.length = 0;
     await ask(encodeFetchRequest({ type: 'manifest', authority: 'nobody.example' }));
     assert.deepEqual(taken[0], [1, 0]);
+  });
+
+  it('sends nothing more once the terms are others, however slow the reader', async () => {
+    for (const narrowedAfter of [1, 2]) {
+      const { ask } = makeServer(0, pairing(), narrowedAfter);
+      const { far } = await ask(encodeFetchRequest({ type: 'statements', digests: held.map(digestOf) }));
+      assert.equal(far.received.length, narrowedAfter - 1);
+      assert.ok(isMeshError(far.aborted, 'stream_closed'));
+    }
   });
 
   it('sends manifests where they are shared', async () => {
