@@ -335,9 +335,9 @@ export class Peering implements PeeringView {
     const { peerId, nonce, manifest } = declared;
     const verdict = await registrar.decide(declared, session.remoteAddr);
     if (verdict.status === 'pending') {
-      const about = { event: 'stranger_unproven', peer_id: peerId, org: manifest.authority };
       if (peers.get(peerId)) this.strangers.forget(peerId);
-      else log.info(about, 'a stranger takes the name of an organisation that has another key here');
+      else
+        log.info({ event: 'stranger_unproven', peer_id: peerId, org: manifest.authority }, 'its name has another key');
     }
     if (verdict.status !== 'active') return verdict;
     const isDropped = registrar.isDisowned(peers.require(peerId)); // By its organisation, while that was written.
