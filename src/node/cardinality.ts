@@ -30,8 +30,8 @@ export class Cardinality {
   readonly #declared = new Map<string, Set<string>>();
   /** How many of them others declared. */
   #foreign = 0;
-  /** Keys of declarations that changed, by group. */
-  readonly #noted = new WeakMap<Group, Set<string>>();
+  /** Keys (hex) of declarations that changed, and the relation of each, by group. */
+  readonly #noted = new WeakMap<Group, Map<string, string>>();
   #recompute: Promise<void> = Promise.resolve();
   /** Changes under way, by relation: how many there were so far. */
   readonly #turns = new Map<string, number>();
@@ -71,9 +71,9 @@ export class Cardinality {
     const relation = declaredRelation(state)?.relation;
     if (relation === undefined) return;
     // Once a group: a thousand declarations on one key are one change of it.
-    const noted = this.#noted.get(group) ?? new Set();
+    const noted = this.#noted.get(group) ?? new Map<string, string>();
     if (noted.has(state.hex)) return;
-    this.#noted.set(group, noted.add(state.hex));
+    this.#noted.set(group, noted.set(state.hex, relation));
     group.ops.push({ type: 'put', key: keys.recomputeKey(relation), value: EMPTY });
     group.afterCommit.push(() => this.#onChange(relation, this.#apply(state)));
   }
@@ -158,7 +158,7 @@ export class Cardinality {
           this.#done.push(relation);
           // One write for many: they are declared by the thousand faster than they could be forgotten one by one.
           if (this.#pending > 1 && this.#done.length < MAX_RECOMPUTE_SLICE) return;
-          await forgetRecompute(writer, this.#done.splice(0));
+          await this.#forget(writer);
         })
         .catch(() => {
           // What is due is still on disk, so the next start repeats it; a store that fails says so by itself.
@@ -186,6 +186,18 @@ export class Cardinality {
     );
   }
 
+  /** What was computed again has not to be done any more; unless it changed once more, maybe in the same group. */
+  #forget(writer: Writer): Promise<void> {
+    const done = this.#done.splice(0);
+    return writer.submit(0, (group) => {
+      const changing = new Set(this.#noted.get(group)?.values());
+      for (const relation of done) {
+        if (this.#turns.has(relation) || changing.has(relation)) continue;
+        group.ops.push({ type: 'del', key: keys.recomputeKey(relation) });
+      }
+    });
+  }
+
   /** Resolves when no recomputation is under way. */
   async settled(): Promise<void> {
     while (this.#pending > 0) await this.#recompute;
@@ -197,12 +209,6 @@ export class Cardinality {
 function declaredRelation(state: KeyState): { authority: string | undefined; relation: string } | undefined {
   const subject = /^(?:stigmem:\/\/([^/]+)\/relation\/|relation:)(.+)$/.exec(state.key.entity);
   return subject ? { authority: subject[1], relation: subject[2]! } : undefined;
-}
-
-function forgetRecompute(writer: Writer, relations: readonly string[]): Promise<void> {
-  return writer.submit(0, (group) => {
-    for (const relation of relations) group.ops.push({ type: 'del', key: keys.recomputeKey(relation) });
-  });
 }
 
 async function loadKey(store: Store, views: ViewTable, digest: Buffer): Promise<KeyState | undefined> {

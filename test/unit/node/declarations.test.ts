@@ -1,10 +1,22 @@
 import assert from 'node:assert/strict';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MAX_RECOMPUTE_SLICE } from '../../../src/node/limits.ts';
 import * as keys from '../../../src/store/keys.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
+import type { StoreOp } from '../../../src/store/store.ts';
 import { FaultyStore } from '../../support/faulty-store.ts';
 import { assertSound } from '../../support/soundness.ts';
 import { fact, openTestNode, type TestNode, who } from '../../support/test-node.ts';
+
+/** A store whose batches wait where a test wants them to. */
+class GatedStore extends MemoryStore {
+  gate: (ops: readonly StoreOp[]) => Promise<void> | undefined = () => undefined;
+
+  override async batch(ops: readonly StoreOp[], options: { readonly durable: boolean }): Promise<void> {
+    await this.gate(ops);
+    await super.batch(ops, options);
+  }
+}
 
 /** A relation is multi-valued as long as its authority declares so, and no longer. */
 describe('node: declarations of cardinality', () => {
@@ -77,6 +89,44 @@ describe('node: declarations of cardinality', () => {
     assert.ok(store.batches - before <= 4, `${store.batches - before} writes`);
     const left = await store.scan(keys.recomputeRange()).next(1);
     assert.deepEqual([left, node.figures().recomputations], [[], 0]);
+    await node.stop();
+  });
+
+  it('made anew while the former is noted as done are still to be done, also after a crash', async () => {
+    const store = new GatedStore();
+    const { node } = await openTestNode({ store });
+    for (const v of ['tea', 'rum']) await node.facts.assert(who, fact({ v, relation: 'memory:likes' }));
+    const due = keys.recomputeKey('memory:likes');
+    /** Holds the next batch that computes the views again, or the next one that declares. */
+    const hold = (what: 'views' | 'declaration') => {
+      const [reached, opened] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      store.gate = (ops) => {
+        const ofDue = ops.find(({ key }) => Buffer.compare(key, due) === 0)?.type;
+        if (what === 'views' ? ofDue !== undefined : ofDue !== 'put') return undefined;
+        store.gate = () => undefined;
+        reached.resolve();
+        return opened.promise;
+      };
+      return { reached: reached.promise, open: opened.resolve };
+    };
+    let views = hold('views');
+    await node.facts.assert(who, fact({ ...about, v: 'many' }));
+    await views.reached;
+    const declaration = hold('declaration');
+    const again = node.facts.assert(who, fact({ ...about, v: 'one' }));
+    views.open();
+    await declaration.reached;
+    // Meanwhile the first comes to its end, and says so to the writer, which is busy.
+    for (let turn = 0; turn < 100; turn++) await nextTurn();
+    views = hold('views');
+    declaration.open();
+    await again;
+    await views.reached;
+    assert.ok(await store.get(due), 'a daemon that is killed now has to know');
+    views.open();
+    await node.settled();
+    assert.equal(await store.get(due), undefined);
+    assert.equal((await node.facts.query(who, { limit: 9, relation: 'memory:likes' })).facts.length, 1);
     await node.stop();
   });
 });
