@@ -169,6 +169,8 @@ export class Writer implements LocalWriter {
   #head: Head;
   #queue: Job[] = [];
   #queued = 0;
+  /** Jobs at the head of the queue that were prepared already, in a group that was given up: the next group is theirs alone. */
+  #again = 0;
   #running: Promise<void> | undefined;
   #stopped = false;
   #failure: unknown;
@@ -260,9 +262,11 @@ export class Writer implements LocalWriter {
 
   /** The jobs of the next group, in order: at least one, and as many as the bound allows. */
   #take(): Job[] {
+    const most = this.#again > 0 ? this.#again : this.#queue.length;
+    this.#again = 0;
     let weight = 0;
     let count = 0;
-    while (count < this.#queue.length) {
+    while (count < most) {
       weight += this.#queue[count]!.weight;
       if (count > 0 && weight > MAX_GROUP_STATEMENTS) break;
       count += 1;
@@ -272,10 +276,15 @@ export class Writer implements LocalWriter {
     return jobs;
   }
 
-  /** Jobs of a group that was given up are prepared again, before all others: nothing of it was written. */
-  #putBack(jobs: readonly Job[]): void {
+  /**
+   * Jobs of a group that was given up are prepared again, before all others: nothing of it was written. Those that were
+   * prepared by then come without the rest, in which the next may be refused half-way, and so without end.
+   */
+  #putBack(prepared: readonly Job[], others: readonly Job[]): void {
+    const jobs = [...prepared, ...others];
     this.#queue.unshift(...jobs);
     for (const job of jobs) this.#queued += job.weight;
+    this.#again = prepared.length;
   }
 
   async #runGroup(): Promise<void> {
@@ -310,7 +319,7 @@ export class Writer implements LocalWriter {
         // What the job changed cannot be told from the rest of the group: that is given up.
         if (isRefusal(error)) {
           views.clear();
-          this.#putBack([...prepared, ...jobs.slice(at + 1)]);
+          this.#putBack(prepared, jobs.slice(at + 1));
           return;
         }
         this.#fail(error);

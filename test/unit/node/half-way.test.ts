@@ -51,4 +51,28 @@ describe('a batch of which the node refuses a part when it has begun with it', (
     const { log } = await assertSound(t.store, () => t.reopen());
     assert.equal(log.size, MAX_NAMESPACES - 3 + 2);
   });
+
+  it('does not keep others waiting, however many of them there are', async () => {
+    const { writer } = t.node;
+    let prepared = 0;
+    let written = false;
+    let refusedBefore = 0;
+    const good = async (): Promise<void> => {
+      await writer.submit(1, (group) => {
+        prepared += 1;
+        group.audit({ type: 'test', who });
+      });
+      written = true;
+    };
+    const bad = async (): Promise<void> => {
+      const halfWay = writer.submit(1, (group) => {
+        group.audit({ type: 'test', who });
+        throw new NodeError('too_many_namespaces', 'no', 'no');
+      });
+      await assert.rejects(halfWay, refuses('too_many_namespaces'));
+      if (!written) refusedBefore += 1;
+    };
+    await Promise.all([good(), ...Array.from({ length: 50 }, bad)]);
+    assert.deepEqual([prepared, refusedBefore], [2, 1]);
+  });
 });
