@@ -9,6 +9,7 @@ import type { Intake } from './intake.ts';
 import { GRAYLIST_SCORE, MAX_GOSSIP_BYTES } from './limits.ts';
 import { RecentDigests } from './recent-digests.ts';
 import { isForgery, type Scores } from './scores.ts';
+import { haveChanged } from './terms.ts';
 import type { GossipVerdict } from './transport.ts';
 import type { PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
@@ -122,7 +123,8 @@ export class GossipIntake {
     }
     if (unknown.length === 0) return ['ignore', left > 0 ? 'over_quota' : 'duplicate'];
     const outcomes = await this.#admitted(unknown, from, signal);
-    const forged = outcomes.find((outcome) => isHeldAgainst(outcome, peering.isSettling(from)));
+    const isSettling = peering.isSettling(from) || haveChanged(pairing, peering.pairing(from));
+    const forged = outcomes.find((outcome) => isHeldAgainst(outcome, isSettling));
     if (forged) return ['reject', forged.status === 'refused' ? forged.code : ''];
     // Others may judge what we refuse more severely, and would hold it against us, who passed it on.
     if (left > 0) return ['ignore', 'over_quota'];

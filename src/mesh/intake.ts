@@ -15,6 +15,7 @@ import {
 } from './data-limits.ts';
 import { RecentDigests } from './recent-digests.ts';
 import { isRelayed, type Scores } from './scores.ts';
+import { haveChanged } from './terms.ts';
 import { delay, elapsedClock } from './timers.ts';
 import type { PeeringView } from './types.ts';
 import type { MeshWorld } from './world.ts';
@@ -87,15 +88,17 @@ export class Intake {
     statements: readonly WireStatement[],
     signal?: AbortSignal,
   ): Promise<InboundOutcome[]> {
+    const before = this.#components.peering.pairing(peerId);
     const outcomes = await this.#admit(peerId, via, statements, signal);
     await this.#learnAndRetry(peerId, via, statements, outcomes, signal);
-    this.#settle(peerId, via, statements, outcomes);
+    this.#settle(peerId, via, statements, outcomes, before);
     return outcomes;
   }
 
   /** Admits the manifest that a peer gave when it was asked for one. @throws as {@link admit} */
   async admitManifest(peerId: string, statement: WireStatement, signal?: AbortSignal): Promise<void> {
-    this.#settle(peerId, 'fetch', [statement], await this.#admit(peerId, 'fetch', [statement], signal));
+    const before = this.#components.peering.pairing(peerId);
+    this.#settle(peerId, 'fetch', [statement], await this.#admit(peerId, 'fetch', [statement], signal), before);
   }
 
   /** Tries those again whose manifest was missing, once the peer gave it. */
@@ -161,10 +164,20 @@ export class Intake {
     for (const [at, { status }] of outcomes.entries()) if (status !== 'accepted') this.arrivals.take(digests[at]!);
   }
 
-  #settle(peerId: string, via: Via, statements: readonly WireStatement[], outcomes: readonly InboundOutcome[]): void {
+  /** @param before what was agreed with the peer when it sent them */
+  #settle(
+    peerId: string,
+    via: Via,
+    statements: readonly WireStatement[],
+    outcomes: readonly InboundOutcome[],
+    before: Pairing | undefined,
+  ): void {
     const { scores, peering, onOutcomes } = this.#components;
     onOutcomes(peerId, via, outcomes);
-    const peerOrg = peering.pairing(peerId)?.peerOrg;
+    const pairing = peering.pairing(peerId);
+    const peerOrg = pairing?.peerOrg;
+    // A busy writer may take longer than peers have to stop.
+    const isSettling = peering.isSettling(peerId) || haveChanged(before, pairing);
     const codes = new Map<string, { blamed: number; blameless: number }>();
     for (const [at, outcome] of outcomes.entries()) {
       if (outcome.status !== 'refused') continue;
@@ -173,7 +186,7 @@ export class Intake {
       codes.set(code, counts);
       if (isRelayed(code) && !isSaidBy(statements[at]!, peerId, peerOrg)) counts.blameless += 1;
       // On its way while the terms changed: no offence.
-      else if (code === 'scope_violation' && peering.isSettling(peerId)) counts.blameless += 1;
+      else if (code === 'scope_violation' && isSettling) counts.blameless += 1;
       else counts.blamed += 1;
     }
     for (const [code, { blamed, blameless }] of codes) {

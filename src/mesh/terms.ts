@@ -10,6 +10,11 @@ export function samePairing(a: Pairing, b: Pairing): boolean {
   return a.org === b.org && a.peerOrg === b.peerOrg && sameTerms(a.ours, b.ours) && sameTerms(a.theirs, b.theirs);
 }
 
+/** Whether terms are others than a moment before, or no terms any more. */
+export function haveChanged(before: Pairing | undefined, now: Pairing | undefined): boolean {
+  return before !== now && (before === undefined || now === undefined || !samePairing(before, now));
+}
+
 /** What both terms allow: in force while one side knows of a change and the other does not yet. */
 export function narrowed(a: PeerTerms, b: PeerTerms): PeerTerms {
   return {

@@ -16,6 +16,7 @@ describe('mesh: what is on its way when the terms change', () => {
   let terms: Pairing | undefined;
   let intake: Intake;
   let charged: string[];
+  let isSettling: boolean;
   let statement: WireStatement;
 
   beforeEach(async () => {
@@ -24,9 +25,10 @@ describe('mesh: what is on its way when the terms change', () => {
     beta = new Signer('beta.example', clock.now);
     terms = await admitPeer(acme, beta);
     charged = [];
+    isSettling = true;
     intake = new Intake({
       inbound: acme.node.inbound,
-      peering: { pairing: () => terms, isSettling: () => true },
+      peering: { pairing: () => terms, isSettling: () => isSettling },
       scores: { refuse: (_, code, count, blameless) => charged.push(`${code} ${count} ${blameless}`) },
       world: new TestWorld(),
       learnManifest: async () => false,
@@ -52,6 +54,19 @@ describe('mesh: what is on its way when the terms change', () => {
     assert.equal(outcome!.status === 'refused' && outcome!.code, 'scope_violation');
     assert.equal(await isHeld(), false);
     assert.deepEqual(charged, ['scope_violation 1 true']);
+  });
+
+  it('is no offence either when the writer took longer than peers have to stop', async () => {
+    const admitting = intake.admit(beta.peerId, 'push', [statement]);
+    terms = { ...terms!, ours: PUBLIC_TERMS };
+    isSettling = false;
+    await admitting;
+    assert.deepEqual(charged, ['scope_violation 1 true']);
+    // What comes now was sent on the terms of now; to say the same again does not excuse it.
+    const again = intake.admit(beta.peerId, 'push', [statement]);
+    terms = { ...terms };
+    await again;
+    assert.deepEqual(charged.slice(1), ['scope_violation 1 undefined']);
   });
 
   it('is not taken from a peer that was suspended, removed or lost', async () => {

@@ -253,6 +253,11 @@ describe('mesh: judging gossip', () => {
     const settling = judge('scope_violation');
     settling.terms.isSettling = true;
     assert.equal(await settling.gossip.consume(message, 'peer'), 'ignore');
+    const narrowed: ReturnType<typeof judge> = judge(() => {
+      narrowed.terms.pairing = pairing({ theirs: { namespaces: ['memory'] } });
+      return 'scope_violation';
+    });
+    assert.equal(await narrowed.gossip.consume(message, 'peer'), 'ignore', 'while it was judged');
     const { gossip, calls, intake } = judge('accepted');
     for (const one of statements.slice(0, 3)) intake.held.set(digestOf(one), commit(1, { audience: 'public' }).set);
     assert.equal(await gossip.consume(message, 'peer'), 'ignore');
