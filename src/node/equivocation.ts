@@ -10,14 +10,21 @@ export interface EquivocationComponents {
   readonly warnings: Warnings;
 }
 
+/** When an origin was last written into the audit log (Unix ms), and how often it was seen since. */
+interface Seen {
+  at: number;
+  since: number;
+}
+
 /**
  * Notices when one origin signed two statements with one reading of its clock: its key is used on two machines, or was
  * stolen. Both are kept, since nobody here can tell which is right, and the operator is told with both as evidence.
  */
 export class Equivocations {
   readonly #components: EquivocationComponents;
-  /** When each origin was last written into the audit log, and how often it was seen since. */
-  readonly #audited = new Map<string, { at: number; since: number }>();
+  readonly #audited = new Map<string, Seen>();
+  /** As it will be with a group: one that is given up, or fails, takes its audit entry along. */
+  readonly #staged = new WeakMap<Group, Map<string, Seen>>();
   #count = 0;
 
   constructor(components: EquivocationComponents) {
@@ -35,23 +42,39 @@ export class Equivocations {
     if (other === undefined) return;
     const { origin, org, hlc } = statement;
     const evidence = [statementId(other), statementId(digest)].sort();
-    this.#count += 1;
+    group.afterCommit.push(() => {
+      this.#count += 1;
+    });
     this.#components.warnings.add(
       `equivocation ${origin}`,
       `equivocation: ${origin} of ${org} signed two statements with one clock reading (${evidence.join(', ')}); its key may be in use on two machines`,
     );
-    const seen = this.#audited.get(origin) ?? { at: Number.NEGATIVE_INFINITY, since: 0 };
+    const seen = this.#seen(group, origin);
     seen.since += 1;
+    if (group.now - seen.at < REFUSAL_AUDIT_MS) return;
+    const detail = { origin, org, hlc, statements: evidence, count: seen.since };
+    group.audit({ type: 'equivocation', who, fact: digest, source: origin, detail });
+    seen.at = group.now;
+    seen.since = 0;
+  }
+
+  #seen(group: Group, origin: string): Seen {
+    const staged = this.#staged.get(group) ?? new Map<string, Seen>();
+    this.#staged.set(group, staged);
+    const known = staged.get(origin);
+    if (known) return known;
+    const seen = { ...(this.#audited.get(origin) ?? { at: Number.NEGATIVE_INFINITY, since: 0 }) };
+    staged.set(origin, seen);
+    group.afterCommit.push(() => this.#keep(origin, seen));
+    return seen;
+  }
+
+  #keep(origin: string, seen: Seen): void {
     this.#audited.delete(origin);
     this.#audited.set(origin, seen);
     for (const oldest of this.#audited.keys()) {
       if (this.#audited.size <= MAX_REFUSING_PEERS) break;
       this.#audited.delete(oldest);
     }
-    if (group.now - seen.at < REFUSAL_AUDIT_MS) return;
-    const detail = { origin, org, hlc, statements: evidence, count: seen.since };
-    group.audit({ type: 'equivocation', who, fact: digest, source: origin, detail });
-    seen.at = group.now;
-    seen.since = 0;
   }
 }
