@@ -67,13 +67,14 @@ export class CommitFeed {
 
   /** Told by the writer once a group is durable. */
   committed(head: number): void {
-    if (head === this.#head) {
-      // Nothing new, but what there is may count otherwise now: somebody was paired with, parted from, revoked.
-      this.#pages.clear();
-      return;
-    }
+    if (head === this.#head) return;
     this.#head = head;
     for (const listener of this.#listeners) listener(head);
+  }
+
+  /** What there is may count otherwise now: somebody was paired with, parted from, revoked. */
+  judged(): void {
+    this.#pages.clear();
   }
 
   async #read(from: number, to: number, maxBytes: number): Promise<CommitEvent[]> {

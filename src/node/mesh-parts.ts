@@ -43,6 +43,8 @@ export interface MeshPartsComponents {
   readonly now: () => number;
   readonly randomBytes: (count: number) => Uint8Array;
   readonly started: Promise<void>;
+  /** Told when somebody's word counts otherwise than before. */
+  readonly onJudged: () => void;
 }
 
 export interface MeshPartsInit {
@@ -75,7 +77,7 @@ export class MeshParts {
 
   constructor(components: MeshPartsComponents, init: MeshPartsInit) {
     const { store, writer, views, clock, cardinality, expiry, nodeKey, keyOfOrigin, publicKeyOf } = components;
-    const { now, randomBytes, started } = components;
+    const { now, randomBytes, started, onJudged } = components;
     const { org, peerId, unknownOrigins, trustedResolvers } = init;
     const self = { org, peerId };
     this.#store = store;
@@ -102,7 +104,10 @@ export class MeshParts {
     );
     const { sets } = this;
     this.reassessment = new Reassessment(
-      { store, writer, sets, judge: (group, statement, seq) => this.admission.judge(group, statement, seq) },
+      {
+        ...{ store, writer, sets, onJudged },
+        judge: (group, statement, seq) => this.admission.judge(group, statement, seq),
+      },
       { org, unknownOrigins, trustedResolvers: [...trustedResolvers].sort() },
     );
     this.manifests = new Manifests(

@@ -152,6 +152,7 @@ export class StigmeshNode {
       {
         ...{ store, writer, views, clock, cardinality, expiry: this.#expiry, nodeKey, keyOfOrigin, publicKeyOf },
         ...{ now, randomBytes: components.randomBytes, started: components.started ?? Promise.resolve() },
+        onJudged: () => feed.judged(),
       },
       { ...init, formerPeerIds: meta.formerPeerIds },
     );

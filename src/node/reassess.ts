@@ -13,6 +13,8 @@ export interface ReassessComponents {
   readonly sets: Sets;
   /** Judges one statement of the log again, in the writer's turn. */
   readonly judge: (group: Group, statement: EncodedStatement, seq: number) => Promise<void>;
+  /** Told when something that was read before would be read otherwise now. */
+  readonly onJudged: () => void;
 }
 
 /** The part of the configuration that decides whose word counts. */
@@ -57,6 +59,7 @@ export class Reassessment {
     group.afterCommit.push(() => {
       this.#staged.delete(org);
       this.#due.add(org);
+      this.#components.onJudged();
       this.resume();
     });
   }
@@ -124,11 +127,12 @@ export class Reassessment {
   }
 
   async #judgeAll(org: string): Promise<void> {
-    const { store, writer, sets, judge } = this.#components;
+    const { store, writer, sets, judge, onJudged } = this.#components;
     await sets.ready;
     await sets.statementsOf(org, REASSESS_SLICE, async (digests) => {
       const values = await store.getMany(digests.map(keys.logKey));
       await writer.submit(digests.length, async (group) => {
+        group.afterCommit.push(onJudged);
         for (const [at, digest] of digests.entries()) {
           const value = values[at];
           if (!value) continue;
