@@ -17,6 +17,7 @@ import { MAX_DESCRIPTION, MAX_GARDEN_MEMBERS, MAX_GARDEN_NAME } from './local-li
 import { fromJson, toJson } from './records.ts';
 import { Serial } from './serial.ts';
 import type { AuditEvent, Garden, GardenMember, GardenRole, GardenService, LocalWriter } from './services.ts';
+import { recovered } from './writer.ts';
 
 export interface GardensComponents {
   readonly store: Reader;
@@ -290,7 +291,12 @@ export class Gardens implements GardenService {
 
   async #write<T>(record: GardenRecord, result: T, event: AuditEvent): Promise<T> {
     const op = { type: 'put', key: gardenKey(record.slug), value: toJson(record) } as const;
-    await this.#components.writer.writeLocal(() => ({ ops: [op], audit: [event], result: undefined }));
+    const before = this.#records.get(record.slug);
+    await this.#components.writer.writeLocal(() => {
+      // What was read again since may lack a member whom this would bring back.
+      if (this.#records.get(record.slug) !== before) throw recovered();
+      return { ops: [op], audit: [event], result: undefined };
+    });
     this.#keep(record);
     return result;
   }

@@ -9,12 +9,12 @@ import type { InviteRecord, PeerRecord } from './federation.ts';
 import { MAX_CLOSED_INVITES, MAX_INVITE_LIFE_S, MAX_OPEN_INVITES } from './mesh-limits.ts';
 import type { InviteService, PeerDeclared } from './mesh-services.ts';
 import { normalTerms, peerPrincipal, requireFederate } from './peer-terms.ts';
-import { type Peers, revoked as peerRevoked, recovered } from './peers.ts';
+import { type Peers, revoked as peerRevoked } from './peers.ts';
 import { fromJson, toJson } from './records.ts';
 import type { Refusals } from './refusals.ts';
 import type { Serial } from './serial.ts';
 import type { AuditEvent } from './services.ts';
-import type { Group, Writer } from './writer.ts';
+import { type Group, recovered, type Writer } from './writer.ts';
 
 export interface InvitesComponents {
   readonly store: Reader;

@@ -19,7 +19,7 @@ import {
 import { fromJson, toJson } from './records.ts';
 import type { Serial } from './serial.ts';
 import type { Standing } from './standing.ts';
-import type { Group, Writer } from './writer.ts';
+import { type Group, recovered, type Writer } from './writer.ts';
 
 export interface PeersComponents {
   readonly store: Reader;
@@ -476,11 +476,6 @@ export function revoked(): NodeError {
 
 function keyRevoked(): NodeError {
   return new NodeError('peer_revoked', 'its organisation revoked the key of this peer', 'ask it for another node');
-}
-
-/** A write that had failed turned out to be on disk, and what is to be written now was decided without it. */
-export function recovered(): NodeError {
-  return new NodeError('busy', 'the store was recovered meanwhile', 'look at how things are now, and try again');
 }
 
 function refused(message: string, hint: string): NodeError {

@@ -385,3 +385,8 @@ function isRefusal(error: unknown): boolean {
 export function stopping(): NodeError {
   return new NodeError('stopping', 'the daemon is stopping', 'try again when it runs');
 }
+
+/** A write that had failed turned out to be on disk, and what is to be written now was decided without it. */
+export function recovered(): NodeError {
+  return new NodeError('busy', 'the store was recovered meanwhile', 'look at how things are now, and try again');
+}

@@ -4,6 +4,10 @@ import { NodeError, type NodeErrorCode } from '../../../src/node/errors.ts';
 import { Gardens } from '../../../src/node/gardens.ts';
 import { MAX_DESCRIPTION, MAX_GARDEN_MEMBERS, MAX_GARDEN_NAME } from '../../../src/node/local-limits.ts';
 import type { GardenRole } from '../../../src/node/services.ts';
+import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
+import { StoreError } from '../../../src/store/store.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
+import { openTestNode } from '../../support/test-node.ts';
 import { ANONYMOUS, countingUUID, FakeWriter, principal } from './local-writer.ts';
 
 const refusal = (code: NodeErrorCode, message?: string | RegExp) => (error: unknown) => {
@@ -339,5 +343,24 @@ describe('gardens', () => {
         ['garden_delete', 'user:root', { garden, id }],
       ],
     );
+  });
+
+  it('fault 44: whom a write removed that failed and landed all the same, stays removed', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    const t = await openTestNode({ store });
+    await t.node.gardens.create(alice, alpha);
+    await t.node.gardens.addMember(alice, 'alpha', { entity_uri: 'user:bob', role: 'reader' });
+    store.failBatches({ fault: 'EIO', times: 1, landed: true });
+    await Promise.all([
+      assert.rejects(t.node.gardens.removeMember(alice, 'alpha', 'user:bob'), StoreError),
+      assert.rejects(
+        t.node.gardens.addMember(alice, 'alpha', { entity_uri: 'user:carol', role: 'reader' }),
+        refusal('busy'),
+      ),
+    ]);
+    await t.node.gardens.addMember(alice, 'alpha', { entity_uri: 'user:carol', role: 'reader' });
+    const names = t.node.gardens.resolve('alpha').members.map(({ entity_uri }) => entity_uri);
+    assert.deepEqual(names, ['user:alice', 'user:carol']);
+    await t.node.stop();
   });
 });
