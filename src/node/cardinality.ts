@@ -26,9 +26,11 @@ export class Cardinality {
   readonly #configured: ReadonlySet<string>;
   /** Authority of this organisation. */
   readonly #org: string;
-  /** Relations declared in facts, by authority. */
-  readonly #declared = new Map<string, Set<string>>();
-  /** How many of them others declared. */
+  /** Keys (hex) of what declares a relation, by authority and relation: it is declared while any of them says so. */
+  readonly #declared = new Map<string, Map<string, Set<string>>>();
+  /** How many declarations there are, by authority. */
+  readonly #counts = new Map<string, number>();
+  /** How many of them are of others. */
   #foreign = 0;
   /** Keys (hex) of declarations that changed, and the relation of each, by group. */
   readonly #noted = new WeakMap<Group, Map<string, string>>();
@@ -82,17 +84,29 @@ export class Cardinality {
     return this.#declared.get(authority)?.has(relation) === true;
   }
 
+  #declares(key: string, authority: string, relation: string): boolean {
+    return this.#declared.get(authority)?.get(relation)?.has(key) === true;
+  }
+
   /** What others declare must not take the room of one another, and never ours. */
   #hasRoom(authority: string): boolean {
-    const count = this.#declared.get(authority)?.size ?? 0;
+    const count = this.#counts.get(authority) ?? 0;
     if (authority === this.#org) return count < MAX_DECLARED_RELATIONS;
     return count < MAX_DECLARED_BY_OTHERS && this.#foreign < MAX_DECLARED_RELATIONS;
   }
 
-  #declare(authority: string, relation: string, many: boolean): void {
-    const relations = this.#declared.get(authority) ?? new Set();
-    if (many) this.#declared.set(authority, relations.add(relation));
-    else if (relations.delete(relation) && relations.size === 0) this.#declared.delete(authority);
+  /** Takes note of a declaration that is new, or none any more. */
+  #declare(authority: string, relation: string, key: string, many: boolean): void {
+    const relations = this.#declared.get(authority) ?? new Map<string, Set<string>>();
+    const declarations = relations.get(relation) ?? new Set();
+    if (many) this.#declared.set(authority, relations.set(relation, declarations.add(key)));
+    else if (declarations.delete(key) && declarations.size === 0) relations.delete(relation);
+    const count = (this.#counts.get(authority) ?? 0) + (many ? 1 : -1);
+    this.#counts.set(authority, count);
+    if (count === 0) {
+      this.#counts.delete(authority);
+      this.#declared.delete(authority);
+    }
     if (authority !== this.#org) this.#foreign += many ? 1 : -1;
   }
 
@@ -109,11 +123,12 @@ export class Cardinality {
         .filter((entry) => entry.org === org && entry.state === 'current')
         .sort(compareEntries)
         .at(-1);
-      const before = this.#isDeclared(org, relation);
+      const before = this.#declares(state.hex, org, relation);
       const many = newest?.value === MANY && (before || this.#hasRoom(org));
       if (many === before) continue;
-      this.#declare(org, relation, many);
-      changed.add(org);
+      const wasDeclared = this.#isDeclared(org, relation);
+      this.#declare(org, relation, state.hex, many);
+      if (this.#isDeclared(org, relation) !== wasDeclared) changed.add(org);
     }
     return changed;
   }

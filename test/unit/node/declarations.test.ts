@@ -61,6 +61,25 @@ describe('node: declarations of cardinality', () => {
     await sound();
   });
 
+  it('count while any of them stands, by whatever name and in whatever scope the relation is declared', async () => {
+    const informal = { entity: 'relation:memory:likes', relation: 'stigmem:cardinality' };
+    await t.node.facts.assert(who, fact({ ...about, v: 'many' }));
+    await t.node.facts.assert(who, fact({ ...informal, v: 'many', scope: 'public' }));
+    await t.node.facts.assert(who, fact({ ...informal, v: 'one' }));
+    assert.equal(await likes(), 2);
+    await t.node.facts.assert(who, fact({ ...about, v: 'one' }));
+    assert.equal(await likes(), 2);
+    const again = await t.reopen();
+    assert.equal((await again.facts.query(who, { limit: 9, relation: 'memory:likes' })).facts.length, 2);
+    await again.stop();
+    await t.node.facts.assert(who, fact({ ...informal, v: 'one', scope: 'public' }));
+    assert.equal(await likes(), 1);
+    await t.node.facts.assert(who, fact({ ...about, v: 'many', scope: 'team' }));
+    await t.node.facts.assert(who, fact({ ...about, v: 'one', scope: 'public' }));
+    assert.equal(await likes(), 2);
+    await sound();
+  });
+
   it('take an expiry that is moved: one row a statement, at its newest instant', async () => {
     const { fact: one } = await t.node.facts.assert(who, fact({ v: 'x', entity: 'user:x' }));
     const ttl = (v: number) => fact({ entity: `fact:${one.id}`, relation: 'stigmem:ttl', type: 'number', v });
