@@ -45,20 +45,9 @@ export interface WireEvent {
 }
 
 /**
- * What a follower may see of a commit, or undefined: it is of a kind that is no event, it does not match, or it is in
- * a scope or garden that the principal may not read.
+ * Whether a follower sees a commit: not if it is of a kind that is no event, does not match, or is in a scope or garden that
+ * the principal may not read.
  */
-export function visibleEvent(
-  commit: CommitEvent,
-  filter: EventFilter,
-  who: Principal,
-  gardens: Pick<GardenService, 'mayRead'>,
-  compatCid: ApiInit['compatCid'],
-): WireEvent | undefined {
-  return isVisible(commit, filter, who, gardens) ? wireEvent(commit, compatCid) : undefined;
-}
-
-/** Whether a follower sees a commit. */
 export function isVisible(
   { statement, fact, standing }: CommitEvent,
   filter: EventFilter,

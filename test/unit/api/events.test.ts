@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { eventFilter, visibleEvent } from '../../../src/api/events/filter.ts';
+import { eventFilter, isVisible } from '../../../src/api/events/filter.ts';
 import { EventStream, type EventStreamInit, EventTexts } from '../../../src/api/events/stream.ts';
 import { SSE_DRAIN_MS, SSE_EVENTS_PER_TURN, SSE_HEARTBEAT_MS, SSE_PAGE } from '../../../src/api/limits.ts';
 import type { ResolutionStatement, Statement } from '../../../src/facts/index.ts';
@@ -123,7 +123,7 @@ describe('event stream', () => {
     for (const view of views) feed.commit(view);
     const matching = (query: Parameters<typeof eventFilter>[0]) =>
       feed.commits
-        .filter((event) => visibleEvent(event, eventFilter(query), principal(), { mayRead: () => true }, 'rfc8785'))
+        .filter((event) => isVisible(event, eventFilter(query), principal(), { mayRead: () => true }))
         .map(({ seq }) => seq);
     assert.deepEqual(matching({}), [1, 2, 3, 4]);
     assert.deepEqual(matching({ entity: ' User:ALICE ' }), [1]);
