@@ -23,6 +23,7 @@ import {
   type Heads,
   PUSH,
 } from './push-frames.ts';
+import { haveChanged } from './terms.ts';
 import { delay, jittered } from './timers.ts';
 import type { FrameStream, Transport } from './transport.ts';
 import type { PeeringView } from './types.ts';
@@ -188,7 +189,7 @@ export class PushSender {
     if (digests.length > 0) {
       await stream.send(encodeHave(digests));
       // A slow reader may have had its terms narrowed since: what is still shared of the block, reconciliation brings.
-      if (block.length > 0 && this.#components.peering.pairing(this.peerId) !== pairing) {
+      if (block.length > 0 && haveChanged(pairing, this.#components.peering.pairing(this.peerId))) {
         this.#components.onGap(this.peerId);
         return true;
       }
