@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { access, link, mkdir, open, unlink } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { link, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { StigmeshPaths } from './paths.ts';
 import { CONFIG_VERSION } from './schema.ts';
@@ -29,7 +30,7 @@ export async function writeInitialConfig(
   authority: string,
 ): Promise<boolean> {
   // Every start comes by here: one that is there may lie where nothing can be written, as on a read-only mount.
-  if (await exists(paths.configFile)) return false;
+  if (existsSync(paths.configFile)) return false;
   const directory = dirname(paths.configFile);
   await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE });
   const temporary = `${paths.configFile}.${randomBytes(6).toString('hex')}.tmp`;
@@ -50,11 +51,4 @@ export async function writeInitialConfig(
   } finally {
     await unlink(temporary);
   }
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
