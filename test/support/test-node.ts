@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { peerIdFromPublicKey, publicKeyFromPeerId, rawPublicKey } from '../../src/identity/index.ts';
+import { NodeError } from '../../src/node/errors.ts';
 import type { NodeMetrics } from '../../src/node/metrics.ts';
 import { type NodeInit, StigmeshNode } from '../../src/node/node.ts';
 import type { AssertInput } from '../../src/node/types.ts';
@@ -88,5 +89,8 @@ export function fact(changes: Partial<AssertInput> & { v?: unknown; type?: strin
     ...rest,
   };
 }
+
+/** For `assert.rejects`: a refusal of the node with this code. */
+export const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
 
 export const who = ANONYMOUS;

@@ -3,9 +3,7 @@ import { NodeError } from '../../../src/node/errors.ts';
 import { MAX_NAMESPACES } from '../../../src/node/mesh-limits.ts';
 import type { AssertInput } from '../../../src/node/types.ts';
 import { assertSound } from '../../support/soundness.ts';
-import { fact, openTestNode, type TestNode, who } from '../../support/test-node.ts';
-
-const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
+import { fact, openTestNode, refuses, type TestNode, who } from '../../support/test-node.ts';
 
 describe('a batch of which the node refuses a part when it has begun with it', () => {
   let t: TestNode;

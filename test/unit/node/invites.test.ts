@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { hashSecret } from '../../../src/identity/proof.ts';
-import { NodeError } from '../../../src/node/errors.ts';
+import type { NodeError } from '../../../src/node/errors.ts';
 import type { InviteRecord } from '../../../src/node/federation.ts';
 import { MAX_CLOSED_INVITES, MAX_INVITE_LIFE_S, MAX_OPEN_INVITES } from '../../../src/node/mesh-limits.ts';
 import type { Principal } from '../../../src/policy/principal.ts';
@@ -8,9 +8,8 @@ import * as keys from '../../../src/store/keys.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { FaultyStore } from '../../support/faulty-store.ts';
 import { OPEN_TERMS, type OrgNode, openOrgNode, PUBLIC_TERMS, Signer } from '../../support/node-pair.ts';
-import { TestClock, who } from '../../support/test-node.ts';
+import { refuses, TestClock, who } from '../../support/test-node.ts';
 
-const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
 const reader: Principal = { ...who, keyId: 'k', permissions: new Set(['read', 'write']) };
 const DAY = 24 * 60 * 60;
 

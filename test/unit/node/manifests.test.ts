@@ -10,17 +10,15 @@ import {
   withoutRevokedNode,
   withRotation,
 } from '../../../src/identity/manifest-edit.ts';
-import { NodeError } from '../../../src/node/errors.ts';
 import type { KnownManifest } from '../../../src/node/federation.ts';
 import { MAX_FORMER_NODES, MAX_SEEN_MANIFESTS } from '../../../src/node/mesh-limits.ts';
 import * as keys from '../../../src/store/keys.ts';
 import { forEachSlice } from '../../../src/store/store.ts';
 import { admitPeer, at, codes, type OrgNode, openOrgNode, Signer, send } from '../../support/node-pair.ts';
-import { fact, openTestNode, TestClock, who } from '../../support/test-node.ts';
+import { fact, openTestNode, refuses, TestClock, who } from '../../support/test-node.ts';
 
 const newKey = () => generateKeyPairSync('ed25519').privateKey;
 const newPeerId = (): string => peerIdFromPublicKey(rawPublicKey(newKey()));
-const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
 
 describe('manifests', () => {
   let clock: TestClock;

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
-import { NodeError } from '../../../src/node/errors.ts';
 import { SEEN_WRITE_MS } from '../../../src/node/mesh-limits.ts';
 import { MemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { StoreError } from '../../../src/store/store.ts';
 import { FaultyStore } from '../../support/faulty-store.ts';
 import { admitPeer, at, OPEN_TERMS, type OrgNode, openOrgNode, PUBLIC_TERMS, Signer } from '../../support/node-pair.ts';
-import { TestClock, who } from '../../support/test-node.ts';
-
-const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
+import { refuses, TestClock, who } from '../../support/test-node.ts';
 
 describe('peers: decisions that cross each other, and disks that fail', () => {
   let clock: TestClock;

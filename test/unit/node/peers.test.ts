@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { peerIdFromPublicKey, rawPublicKey } from '../../../src/identity/index.ts';
-import { NodeError } from '../../../src/node/errors.ts';
 import type { PeerRecord } from '../../../src/node/federation.ts';
 import { mend } from '../../../src/node/mend.ts';
 import {
@@ -27,10 +26,9 @@ import {
   Signer,
   send,
 } from '../../support/node-pair.ts';
-import { fact, TestClock, who } from '../../support/test-node.ts';
+import { fact, refuses, TestClock, who } from '../../support/test-node.ts';
 
 const newPeerId = (): string => peerIdFromPublicKey(rawPublicKey(generateKeyPairSync('ed25519').privateKey));
-const refuses = (code: string) => (error: unknown) => error instanceof NodeError && error.code === code;
 const reader: Principal = { ...who, keyId: 'k', permissions: new Set(['read', 'write']) };
 
 describe('peers', () => {
